@@ -21,7 +21,7 @@ SIZES = (64, 4096)
 
 @pytest.fixture
 def swap() -> sc.Swap:
-    """Returns a subsystem with one slot in use, so that no batch allocates the table of the first cluster."""
+    """Returns a subsystem with a used slot, so that no batch allocates the first cluster's swap table."""
     made = sc.Swap()
     made.swapon(sc.Null("256M"))
     made.alloc()

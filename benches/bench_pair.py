@@ -1,4 +1,4 @@
-"""The cost of one allocation and one free from Python, by order, and of a call alone."""
+"""The cost of one allocation and one free from Python for each order, and the cost of a call alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bench_noop_method(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.benchmark(group="baseline")
 def bench_deque_pair(benchmark: BenchmarkFixture) -> None:
-    """Measures a free list of Python ints, for comparison."""
+    """Measures a pair on a free list of Python ints in a deque, for comparison."""
     slots = deque(range(4096))
     popleft, append = slots.popleft, slots.append
 
@@ -40,7 +40,8 @@ def bench_pair(benchmark: BenchmarkFixture, order: int) -> None:
     benchmark.group = f"pair-o{order}"
     swap = sc.Swap()
     swap.swapon(sc.Null("256M"))
-    swap.alloc(order)  # so that the pair neither attaches nor releases a table
+    # One run stays in use, so that no pair attaches or releases the swap table of the cluster.
+    swap.alloc(order)
     alloc, free = swap.alloc, swap.free
 
     def pair() -> None:

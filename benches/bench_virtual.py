@@ -25,7 +25,7 @@ NR_OPS = 10_000
 TRACE = as_trace(mthp_mix(NR_OPS, size_pages=SIZE_PAGES))
 NR_FREED = 16_384
 SETUPS = {"plain": (False, None), "virtual": (True, None), "zswap": (False, "lz4"), "both": (True, "lz4")}
-"""For each setup, whether it has a ghost with a table, and the compressor of zswap or None."""
+"""For each setup, True if the setup has a ghost with a table, and the compressor of zswap or None."""
 
 FIGURES = ("out_ns_per_page", "in_ns_per_page", "free_ns_per_page")
 
@@ -41,7 +41,7 @@ def subsystem(name: str) -> sc.Swap:
 
 
 def free_ns(name: str) -> float:
-    """Returns the CPU ns per page to free swapped-out single pages in the order of their swap-outs."""
+    """Returns the CPU time in ns per page of freeing swapped-out single pages in the order of swap-out."""
     swap = subsystem(name)
     entries = [swap.swap_out(swap.folio(data=b"page %d" % page), cpu=0) for page in range(NR_FREED)]
     batch = array("Q", map(int, entries))
@@ -56,7 +56,7 @@ def measure(name: str) -> tuple[float, float, float]:
     """Returns the `FIGURES` of a setup in one round."""
     swap = subsystem(name)
     done = TRACE.replay_folios(swap, is_verified=False, seed=SEED)
-    # No swap-out was refused, so every setup does the same work.
+    # Every setup does the same work only if no setup drops or refuses a page.
     assert done["dropped_pages"] == done["refused_pages"] == 0
     out_ns = done["swap_out_ns"] / done["swapped_out_pages"]
     return out_ns, done["swap_in_ns"] / done["swapped_in_pages"], free_ns(name)

@@ -19,7 +19,7 @@ ROUNDS = 5
 
 @cache
 def workload(name: str) -> sc.Trace:
-    """Returns a workload, which is made once for all strategies."""
+    """Returns a workload; the cache makes each workload only once for all strategies."""
     return load(name)
 
 

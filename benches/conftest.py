@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes pytest collect ``bench_*`` files and functions in this folder, but not in a run of the tests."""
     config.addinivalue_line("python_files", "bench_*.py")
     config.addinivalue_line("python_functions", "bench_")
-    # Python finds a class in the current folder, as with `python -m pytest`.
+    # The folder of the call joins the import path, so that `--strategy MODULE:CLASS` finds modules there.
     sys.path.insert(0, str(config.invocation_params.dir))
 
 
@@ -61,7 +61,7 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, object]) -> Non
 
 @pytest.fixture
 def note(benchmark: BenchmarkFixture) -> Callable[[str, int], None]:
-    """Returns a function that adds the median ns per item to the result, but nothing when timing is off."""
+    """Returns a function that adds the median time in ns per item to the result, unless timing is off."""
 
     def add(name: str, nr_items: int) -> None:
         if benchmark.stats is not None:

@@ -1,7 +1,7 @@
-"""Sends cold compressed pages to a disk, takes the disk away again, and counts what that costs.
+"""Writes cold compressed pages to a disk, turns the disk off again, and counts the cost.
 
-A ghost with a virtual table stands in front: page tables name its slots, and where a page lies is up to them.
-So pages go from zswap to the disk and back to memory without a page table being touched.
+The page tables name slots of a ghost with a virtual table, and each slot of the ghost records where its page
+lies. Pages therefore move from zswap to the disk and back to memory, and no page table changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PAGES = 4096
 
 
 def where(swap: sc.Swap, mm: sc.Mm, first: int) -> dict[str, int]:
-    """Returns how many pages lie where."""
+    """Returns the number of pages in each kind of place: memory, zswap, disk (``swapfile``)."""
     found: dict[str, int] = {}
     for page in range(first, first + PAGES):
         entry = mm.swap_entry(page)
@@ -24,7 +24,7 @@ def where(swap: sc.Swap, mm: sc.Mm, first: int) -> dict[str, int]:
 
 
 def main() -> None:
-    """Fills memory, lets a part grow cold, and moves it twice."""
+    """Swaps pages out to zswap, writes half of the pages to the disk, and turns the disk off."""
     swap = sc.Swap(zswap="lz4")
     swap.swapon(sc.Ghost("15T", virtual_table=True))
     disk = swap.swapon(sc.Ram("64M"))
@@ -38,7 +38,8 @@ def main() -> None:
     pool_bytes = swap.zswap.stats()["pool_total_size"]
     print(f"swapped out: {where(swap, mm, first)}, {pool_bytes >> 10} KiB of pools")
 
-    # 32 pages at a time; the first round only takes their second chance from them.
+    # Each call looks at up to 32 pages. The calls of the first round write no page, because each page has a
+    # second chance, which the first look takes away.
     written_pages, nr_looks = 0, 0
     while written_pages < PAGES // 2:
         try:

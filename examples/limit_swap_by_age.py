@@ -1,8 +1,8 @@
-"""Limits swap by age: a group whose swapped pages nobody has come back for may swap no more.
+"""Limits swap by age: a group with too many old pages in swap may not swap out more pages.
 
-The age of a slot is what its group evicted and activated since the page went there. Old slots are data that
-the group could do without; with more of them than its budget it keeps new pages in memory, and its own limit
-on memory makes it pay, by death if it has nothing to give up.
+The age of a slot is the number of pages that the group evicted or activated since the slot's page was swapped
+out. A group with more than `BUDGET_PAGES` old slots keeps new pages in memory. The group then reaches its own
+limit on memory, and a process of the group is killed if reclaim finds no page to free.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import swapcore as sc
 from swapcore.running.accesses import Runner
 from swapcore.workloads import Workload, scan, zipf
 
-OLD = 2048  # evictions
-BUDGET_PAGES = 512  # slots of that age
-EVERY = 64  # charges between two looks, each of which reads the age of every slot
+OLD = 2048  # age in pages from which a slot is old
+BUDGET_PAGES = 512  # number of old slots that a group may have
+EVERY = 64  # number of charges between two readings of the ages of all slots of a group
 
 
 class LimitSwapByAge:
-    """Refuses swap to groups over their budget."""
+    """Refuses swap to each group that has more old slots than `BUDGET_PAGES`."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Starts with nobody over it."""
+        """Starts without counts for any group."""
         self.swap = swap
         self.asked, self.refused_pages = Counter[sc.MemCgroup](), Counter[sc.MemCgroup]()
         self.is_over: dict[sc.MemCgroup, bool] = {}
 
     def on_swap_charge(self, group: sc.MemCgroup, nr_pages: int) -> bool:
-        """Is asked before a folio gets slots."""
+        """Returns False to refuse a folio; the core calls this hook before a folio gets slots."""
         if self.asked[group] % EVERY == 0:
             ages = array("Q", self.swap.swap_ages(group))
             self.is_over[group] = sum(age >= OLD for age in ages) > BUDGET_PAGES
@@ -39,7 +39,7 @@ class LimitSwapByAge:
 
 
 def run(swap: sc.Swap, policy: LimitSwapByAge, name: str, work: Workload) -> None:
-    """Runs a program in a group of 8 MiB."""
+    """Runs a workload in a new group with a memory limit of 8 MiB, and prints the outcome."""
     group = swap.memcg.create(name, memory_max="8M")
     runner = Runner(swap, lambda _process: group)
     runner.run(work.steps)
@@ -51,7 +51,7 @@ def run(swap: sc.Swap, policy: LimitSwapByAge, name: str, work: Workload) -> Non
 
 
 def main() -> None:
-    """Runs a program that comes back to its pages and one that does not."""
+    """Runs a workload that comes back to its pages, and a workload that touches each page once."""
     swap = sc.Swap()
     swap.swapon(sc.Zram("128M"))
     policy = LimitSwapByAge(swap)

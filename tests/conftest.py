@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SMALL_PAGES = 8192
 
-# Variables for the terminal, its colours and its width, which change the output of the command line.
+# Environment variables about the terminal, its colours and its width, which change the command line's output.
 TERMINAL_VARIABLES = (
     "CLICOLOR_FORCE",
     "COLUMNS",
@@ -30,7 +30,8 @@ TERMINAL_VARIABLES = (
 
 search = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("search", search)
-# Every run draws the same examples, so that a failure repeats. `--hypothesis-profile=search` draws others.
+# By default Hypothesis draws the same examples in every run, so that a failure repeats. The option
+# `--hypothesis-profile=search` draws new examples in each run.
 settings.register_profile("repeatable", search, derandomize=True, database=None)
 settings.load_profile("repeatable")
 

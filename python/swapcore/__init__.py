@@ -102,7 +102,8 @@ __all__ = [
     "replay",
 ]
 
-# Folders and modules, lowest first. Each imports only modules of the lines above its own line.
+# The folders and modules of the package, the lowest layer first, one layer in a line. A module imports only
+# from its own folder and from the lines above its own line. tests/house/test_layers.py checks this order.
 # layers:
 # exceptions
 # size
@@ -127,7 +128,11 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Loads rarely needed modules on first use: NumPy for `compare` and `replay`, and package metadata."""
+    """Imports `compare`, `replay` and `__version__` on first use.
+
+    `compare` and `replay` need NumPy, and `__version__` needs the metadata of the package. Both imports are
+    rarely needed, so ``import swapcore`` leaves them out.
+    """
     value: object
     if name == "compare":
         from .running.compare import compare as value

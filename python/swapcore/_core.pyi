@@ -1,13 +1,13 @@
-"""Typed face of the Rust core: the swap allocator, its devices, its memory and the replay engine.
+"""Types and docs of the Rust core: the swap allocator, its devices, its memory and the replay engine.
 
 ``cpu`` arguments name the CPU whose hints and local lock a call uses. None means the calling thread's number
 modulo ``nr_cpus``. Threads get their numbers in the order of their first call, and a thread keeps its number.
-Counts are pages of 4 KiB unless a name ends in ``bytes``. EINVAL is `swapcore.InvalidArgumentError`, ENOENT
-`swapcore.EntryGoneError`. "Detaches" means that other Python threads run during the call. The core holds no
-lock while Python code runs (a hook, a signal handler, ``unuse`` or ``progress``), so this code may call any
-function.
+Counts are pages of 4 KiB unless a name ends in ``bytes``. The errno EINVAL is raised as
+`swapcore.InvalidArgumentError`, and the errno ENOENT as `swapcore.EntryGoneError`. "Detaches" means that
+other Python threads run during the call. The core holds no lock while Python code runs (a hook, a signal
+handler, ``unuse`` or ``progress``), so the Python code may call any function.
 
-The stubs are split into files ``_core_*.pyi``. At run time only this module exists.
+The stubs are split into files ``_core_*.pyi``. At run time only the module ``_core`` exists.
 """
 
 from ._core_devices import Storage, SwapDevice, ZswapHandle, build_swap_header, parse_swap_header
@@ -41,12 +41,12 @@ __all__ = [
 ]
 
 PAGE_SIZE: int
-"""Bytes of a page: 4096."""
+"""Number of bytes of a page: 4096."""
 SWAPFILE_CLUSTER: int
-"""Slots of a cluster: 512."""
+"""Number of slots of a cluster: 512."""
 MAX_ORDER: int
 """The largest order of a run or folio: 9."""
 MAX_SWAPFILES: int
-"""The most devices that are on at a time."""
+"""The largest number of devices that can be on at one time."""
 is_debug_build: bool
-"""True if the core was built with debug assertions; its timings mean nothing."""
+"""True if the core was built with debug assertions. Timings of such a build mean nothing."""

@@ -1,5 +1,4 @@
-"""Devices of the Rust core: storages, devices that are on, zswap. At run time these classes are in
-`_core`."""
+"""Devices of the Rust core: storages, devices that are on, zswap. At run time the classes are in `_core`."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol, final, type_check_only
@@ -52,8 +51,8 @@ class ZswapOptions(Protocol):
 class Storage:
     """A place for the pages of a device. Kernel: the block device or file behind a `swap_info_struct`.
 
-    The static methods make storages. `Swap.swapon` turns a storage on; a storage can be on only once at a
-    time."""
+    The static methods make storages. `Swap.swapon` turns a storage on. A storage cannot be turned on a
+    second time while the storage is on."""
 
     @staticmethod
     def ram(pages: int) -> Storage:
@@ -74,8 +73,10 @@ class Storage:
     def file(
         path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None
     ) -> Storage:
-        """Opens a swap file or block device that has a header of mkswap. ``direct`` is ``O_DIRECT``. For an
-        argument that is None, the storage asks the system.
+        """Opens a swap file or block device that has a header of mkswap.
+
+        ``direct`` opens the file with ``O_DIRECT``. If ``is_block_device`` or ``is_rotational`` is None, the
+        storage asks the system for the value.
 
         Errors: EINVAL, no SWAPSPACE2 header, or the header names more pages than the file has; `SwapIOError`
         with the system's errno."""
@@ -83,14 +84,15 @@ class Storage:
     def create_file(
         path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
     ) -> None:
-        """Makes a swap file of ``pages`` pages with a header, mode 0600. With ``sparse``, no blocks are
-        allocated for the pages.
+        """Makes a swap file of ``pages`` pages with a header and with mode 0600.
 
-        Errors: `SwapIOError` (EEXIST, the file exists, or the system's errno); EINVAL, bad label or bad list
-        of pages. After an error no new file is left. Kernel: `mkswap` of util-linux."""
+        With ``sparse``, the file system allocates no blocks for the pages.
+
+        Errors: `SwapIOError`, with EEXIST if the file exists, else with the system's errno; EINVAL, bad label
+        or bad list of pages. After an error no new file is left. Kernel: `mkswap` of util-linux."""
     @staticmethod
     def faulty(inner: Storage, *, seed: int = 0) -> Storage:
-        """Wraps a storage with planned failures, see `set_faults`; ``seed`` decides the failures by
+        """Wraps a storage with planned failures, see `set_faults`; ``seed`` decides which calls fail by
         probability."""
     def set_faults(
         self, *, fail_write_in: int | None = None, fail_read_in: int | None = None,
@@ -110,12 +112,12 @@ class Storage:
         """Makes a ghost: ``pages`` slots, header included, without a place for pages.
 
         With ``virtual_table`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
-        or ``hidden``. Errors: EINVAL. Kernel: a header-only swap file of the series."""
+        or ``hidden``. Errors: EINVAL. Kernel: the header-only swap file of the patch series."""
     @staticmethod
     def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of eight times ``ram_pages`` slots in whole clusters. Errors: EINVAL.
 
-        Kernel: ``/dev/ghostswap`` of the series."""
+        Kernel: ``/dev/ghostswap`` of the patch series."""
     @staticmethod
     def ghost_open(path: str, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of the size that the header in a file of exactly one page states.
@@ -132,7 +134,7 @@ class Storage:
         """Size in slots, header included."""
     @property
     def bad_pages(self) -> list[int]:
-        """Slots that are never handed out."""
+        """Numbers of the slots that are never handed out."""
     @property
     def is_rotational(self) -> bool:
         """True if seeks cost time, so all CPUs share one position of allocation."""
@@ -144,10 +146,11 @@ class Storage:
         """True if the storage takes discards."""
     @property
     def is_synchronous(self) -> bool:
-        """True if the storage is as fast as memory. A swap-in from it reads no other page ahead and gives the
-        slot up."""
+        """True if the storage is as fast as memory. A swap-in from such a storage reads no other page ahead
+        and gives the slot up."""
     def stats(self) -> dict[str, int]:
-        """Returns the figures of the storage by name; zram's names are those of ``mm_stat`` and ``io_stat``.
+        """Returns the figures of the storage by name; figures of zram have the names of the kernel's
+        ``mm_stat`` and ``io_stat``.
 
         Keys:
             orig_data_size: ``ram``, ``zram``: bytes of the stored pages before compression.
@@ -157,8 +160,8 @@ class Storage:
             mem_used_max: ``zram``: the most bytes of memory that were in use.
             same_pages: ``zram``: pages filled with one word, kept without memory.
             pages_compacted: ``zram``: pages freed by compaction.
-            huge_pages: ``zram``: pages that do not compress.
-            huge_pages_since: ``zram``: pages ever stored that do not compress.
+            huge_pages: ``zram``: pages stored now that do not compress.
+            huge_pages_since: ``zram``: pages ever stored that do not compress, freed pages included.
             failed_reads: ``zram``: reads that failed.
             failed_writes: ``zram``: writes that failed.
             invalid_io: ``zram``: always 0, because the core checks ranges before it calls the storage.
@@ -193,7 +196,7 @@ class SwapDevice:
         """The priority; the allocator tries the device of the highest priority first."""
     @property
     def pages(self) -> int:
-        """Usable slots, without the header and bad pages."""
+        """Number of usable slots, without the header and bad pages."""
     @property
     def max_pages(self) -> int:
         """Size in slots, header included."""
@@ -203,7 +206,7 @@ class SwapDevice:
         shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from here on."""
     @property
     def inuse_pages(self) -> int:
-        """Slots in use."""
+        """Number of slots in use."""
     @property
     def flags(self) -> list[str]:
         """Names of the SWP_* flags that are set."""
@@ -212,7 +215,7 @@ class SwapDevice:
         """False once the device is turned off; the property never raises."""
     @property
     def storage(self) -> Storage | None:
-        """The place of the pages; None for a device that keeps metadata only."""
+        """The storage that keeps the pages; None for a device that keeps metadata only."""
     def memory(self) -> DeviceMemory:
         """Returns exact byte counts of the device."""
     def clusters(self) -> ClusterColumns:
@@ -221,8 +224,8 @@ class SwapDevice:
         Clusters are in the order of their numbers; a ghost lists only the clusters that exist. Each cluster
         is locked on its own, so two rows can show different moments."""
     def slots(self) -> bytes:
-        """Returns one byte for each of ``max_pages`` slots: 0 free, 1 swapped out, 2 cached, 3 bad, 4
-        pointer.
+        """Returns one byte for each of ``max_pages`` slots: 0 free, 1 swapped out, 2 in the swap cache, 3
+        bad, 4 pointer (the slot keeps the page of a virtual slot).
 
         The call takes no locks, so two bytes can show different moments."""
 
@@ -245,8 +248,8 @@ class ZswapHandle:
     def compressor(self, compressor: str) -> None: ...
     @property
     def max_pool_percent(self) -> int:
-        """The largest part of ``Swap(memory_pages=...)`` for the pools, in percent. Errors of a set: EINVAL,
-        not 0 to 100."""
+        """The largest part of ``Swap(memory_pages=...)`` that the pools may use, in percent. Errors of a set:
+        EINVAL, not 0 to 100."""
     @max_pool_percent.setter
     def max_pool_percent(self, percent: int) -> None: ...
     @property
@@ -278,7 +281,7 @@ class ZswapHandle:
             stored_incompressible_pages: pages among ``stored_pages`` that are kept uncompressed.
             entry_bytes: bytes of the memory for entries now: 64 entries share a piece of memory."""
     def pools(self) -> list[ZswapPool]:
-        """Returns the figures of each pool, the one that takes new pages first."""
+        """Returns the figures of each pool; the pool that takes new pages is the first."""
     def set_faults(
         self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
         seed: int = 0
@@ -286,16 +289,16 @@ class ZswapHandle:
         """Replaces the failures to inject, each with a probability, 0.0 to 1.0; a call without arguments
         plans no failure.
 
-        ``entry_alloc``: no memory for an entry; ``pool_alloc``: no memory for data; ``compress`` and
-        ``decompress``: the compressor fails. Equal seeds and equal calls give equal failures. Errors: EINVAL,
-        a probability is out of range."""
+        ``entry_alloc`` fails the allocation of an entry, ``pool_alloc`` fails the allocation of memory for
+        data, and ``compress`` and ``decompress`` fail the compressor. Equal seeds and equal calls give equal
+        failures. Errors: EINVAL, a probability is out of range."""
     def writeback(self, entry: SwpEntry | int, *, cpu: int | None = None) -> None:
         """Writes the page of one slot to a device and drops the page from zswap.
 
         Errors: `AlreadyCachedError` (EEXIST), the slot is cached; ENOENT, the page is not in zswap;
-        `MemoryError`, no memory, or a virtual slot finds no slot on another device; EINVAL, the slot is of a
-        ghost without a table; `SwapIOError`, the data is damaged, or the write failed and the page is in
-        memory, dirty. Kernel: `zswap_writeback_entry`."""
+        `MemoryError`, no memory, or there is no slot on another device for the page of a virtual slot;
+        EINVAL, the slot is of a ghost without a table; `SwapIOError`, the data is damaged, or the write
+        failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
     def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
         """Writes up to 32 of the coldest pages of a group (None: root) to devices; returns the number of
         written pages.
@@ -303,8 +306,8 @@ class ZswapHandle:
         Errors: EAGAIN, every write failed; ENOENT, the group has no page in zswap, or is not allowed to write
         back. Kernel: `shrink_memcg`."""
     def shrink_worker(self, *, cpu: int | None = None) -> int:
-        """Writes pages of all groups in turn to devices until the pools are at the threshold; returns the
-        number of written pages.
+        """Writes pages of all groups in turn to devices until the pools have shrunk to
+        ``accept_threshold_percent``; returns the number of written pages.
 
         The call gives up after 16 failures. Kernel: `shrink_worker`."""
 

@@ -1,4 +1,4 @@
-"""Entries of the Rust core: slots of devices, one or many. At run time these classes are in `_core`."""
+"""Entries of the Rust core, which name slots of devices. At run time the classes are in `_core`."""
 
 import builtins
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ class SwpEntry:
         """The number of the slot on its device."""
     @property
     def order(self) -> int:
-        """log2 of the slots of the run, 0 to 9."""
+        """log2 of the number of slots of the run, 0 to 9."""
     @property
     def nr_pages(self) -> int:
-        """Slots of the run, ``1 << order``."""
+        """Number of slots of the run, ``1 << order``."""
     def __int__(self) -> int: ...
     def __index__(self) -> int: ...
     def __hash__(self) -> int: ...
@@ -49,10 +49,10 @@ class SwapBatch:
 
     @property
     def order(self) -> int:
-        """log2 of the slots of every run in the batch."""
+        """log2 of the number of slots of each run in the batch."""
     @property
     def nr_pages(self) -> int:
-        """Slots of all runs together."""
+        """Number of slots of all runs together."""
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> SwpEntry: ...
     def __iter__(self) -> Iterator[SwpEntry]: ...

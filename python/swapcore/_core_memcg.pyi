@@ -11,13 +11,13 @@ class MemoryEvents(TypedDict):
     """The counts of ``memory.events``."""
 
     low: int
-    """Times that reclaim took pages although the group was below its ``memory.low``."""
+    """Number of times that reclaim took pages although the group was below its ``memory.low``."""
     high: int
-    """Times that ``memory.high`` was exceeded."""
+    """Number of times that usage exceeded ``memory.high``."""
     max: int
-    """Times that usage would have exceeded ``memory.max``."""
+    """Number of times that a charge would have raised usage above ``memory.max``."""
     oom: int
-    """Charges that failed after reclaim."""
+    """Number of charges that failed although reclaim ran."""
     oom_kill: int
     """Always 0, because no task is killed here."""
     oom_group_kill: int
@@ -30,11 +30,11 @@ class SwapEvents(TypedDict):
     """The counts of ``memory.swap.events``."""
 
     high: int
-    """Times that ``memory.swap.high`` was exceeded."""
+    """Number of times that usage exceeded ``memory.swap.high``."""
     max: int
-    """Times that usage would have exceeded ``memory.swap.max``."""
+    """Number of times that a charge would have raised usage above ``memory.swap.max``."""
     fail: int
-    """Folios that got no slots, because the limit refused or no room was left."""
+    """Number of folios that got no slots, because the limit refused the charge or no room was left."""
 
 @type_check_only
 class OomControl(TypedDict):
@@ -51,13 +51,14 @@ class OomControl(TypedDict):
 class MemCgroup:
     """One memory cgroup, made by `create` from `Swap.memcg`. Kernel: `struct mem_cgroup`.
 
-    The object keeps its group alive, but not online. Two objects of the same group are equal.
+    The object keeps its group in existence, but the group can go offline. Two objects of the same group are
+    equal.
 
     Each file of a group is an attribute, with underscores for dots: ``group.memory_max = "1G"``. Amounts are
-    bytes; a set takes an int, or a text with a unit as the kernel reads it, rounded down to pages. A file
-    with a number reads as an int, a file with lines of keys and values as a dict, and any other text
-    (``"max"``) as a str. An attribute raises AttributeError if the group does not have its file. A v1 group
-    has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
+    bytes. A set takes an int, or a text with a unit in the kernel's form, and rounds the amount down to
+    pages. A file with a number reads as an int, a file with lines of keys and values as a dict, and any other
+    text (``"max"``) as a str. An attribute raises AttributeError if the group does not have its file. A v1
+    group has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
     ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback``. Two files are write-only:
     ``memory_reclaim`` (v2) reclaims a number of bytes, and ``memory_force_empty`` (v1) reclaims as many pages
     as possible.
@@ -95,8 +96,9 @@ class MemCgroup:
     def remove(self) -> None:
         """Takes the group offline; the group is freed when no memory, slot or object refers to it.
 
-        Errors: EBUSY, the group has tasks or groups below it, or, with the switch ``lru_reparent``, a folio that a
-        handle locked (``Folio.locked``); ENODEV, the group is already removed; EINVAL, the group is root.
+        Errors: EBUSY, the group has tasks or groups below it, or, with the switch ``lru_reparent``, a folio
+        that a handle locked (``Folio.locked``); ENODEV, the group is already removed; EINVAL, the group is
+        root.
         Detaches. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
         `mem_cgroup_css_offline`."""
     def read(self, file: str) -> str:
@@ -104,7 +106,7 @@ class MemCgroup:
 
         Errors: ENOENT, the group has no such file; EINVAL, the file is write-only."""
     def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to a file; with ``nonblock``, a limit below usage is set without reclaim.
+        """Writes a value to a file; with ``nonblock``, a write of a limit below usage does not reclaim.
 
         Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of a set
         of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
@@ -200,10 +202,10 @@ class MemCgroup:
         self, *, allow_swap: bool = True, dead_owner: str | None = None, devices: Sequence[int] | None = None,
         refault: str | None = None
     ) -> None:
-        """Replaces the policy of this group; a group that is made below it afterwards starts with the same
-        policy. Kernel: none.
+        """Replaces the policy of this group; a group that is made below this group afterwards starts with the
+        same policy. Kernel: none.
 
-        Each call sets all four arguments, so an argument that is left out gets its default. ``allow_swap``
+        Each call sets all four rules, so an argument that is left out resets its rule to the default. ``allow_swap``
         says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
         ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
         devices that may hold data of the group, the best first; None allows all devices, by priority. If a
@@ -228,13 +230,13 @@ class MemCgroup:
     def memory_peak(self, value: str | int) -> None: ...
     @property
     def memory_min(self) -> int | Literal["max"]:
-        """``memory.min``: bytes that reclaim never takes. Settable; root has no such file."""
+        """``memory.min``: bytes of the group that reclaim never takes. Settable; root has no such file."""
     @memory_min.setter
     def memory_min(self, value: str | int) -> None: ...
     @property
     def memory_low(self) -> int | Literal["max"]:
-        """``memory.low``: bytes that reclaim takes only after all other memory. Settable; root has no such
-        file."""
+        """``memory.low``: bytes of the group that reclaim takes only after all unprotected memory. Settable;
+        root has no such file."""
     @memory_low.setter
     def memory_low(self, value: str | int) -> None: ...
     @property
@@ -299,8 +301,8 @@ class MemCgroup:
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property
     def memory_stat(self) -> dict[str, int]:
-        """``memory.stat``: the statistics that `stat_local` lists; on v2 each value covers the group and all groups
-        below. Read-only; root has this file, too. On v1 ``hierarchical_memory_limit`` and
+        """``memory.stat``: the statistics that `stat_local` lists; on v2 each value covers the group and all
+        groups below. Read-only; root has this file too. On v1 ``hierarchical_memory_limit`` and
         ``hierarchical_memsw_limit`` are the smallest limits, in bytes, of the group and all groups above."""
 
     # The files of v1; root has all of them.

@@ -11,19 +11,20 @@ from ._core_results import PageoutReport
 
 @final
 class Folio:
-    """Pages with data in memory: ``1 << order`` of them in one piece. Kernel: `struct folio`.
+    """A handle of ``1 << order`` contiguous pages of memory with data. Kernel: `struct folio`.
 
-    `Swap.folio` and `Swap.swap_in` make folios. A handle has one reference to its folio. A handle that is
-    ``mapped`` maps the folio as one page table does. When the handle is dropped, it unmaps the folio and
-    gives up its reference; a folio without references is freed. Two handles of the same folio are equal.
+    `Swap.folio` and `Swap.swap_in` make folios. A `Folio` object is a handle, which has one reference to its
+    folio. A handle that is ``mapped`` maps the folio as one page table does. When a handle is dropped, the
+    handle unmaps the folio and gives up its reference. A folio without references is freed. Two handles of
+    the same folio are equal.
     ``len(folio)`` is ``nr_pages * PAGE_SIZE`` bytes.
 
     ``memoryview(folio)`` and ``np.frombuffer(folio, dtype)`` are writable views of the folio's bytes, without
     a copy. Making a view marks the folio dirty. While a view exists, the folio stays in memory, and `read`,
     `write` and a swap-out raise `SwapBusyError` (EBUSY).
 
-    Once this handle has swapped out, split or migrated the folio, the handle is empty: all attributes but
-    ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError` (ENOENT)."""
+    Once a call has swapped out, split or migrated the folio of this handle, the handle is empty: all
+    attributes but ``order``, ``nr_pages``, ``entry`` and ``is_resident`` raise `EntryGoneError` (ENOENT)."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __len__(self) -> int: ...
@@ -34,27 +35,27 @@ class Folio:
         """True while this handle has a folio in memory; the property never raises."""
     @property
     def pfn(self) -> int | None:
-        """The number of the folio in its table entries while it is in the swap cache, else None."""
+        """The number of the folio in swap table entries while the folio is in the swap cache, else None."""
     @property
     def order(self) -> int:
         """log2 of the folio's number of pages, 0 to 9; the property never raises."""
     @property
     def nr_pages(self) -> int:
-        """Pages of the folio, ``1 << order``; the property never raises."""
+        """Number of pages of the folio, ``1 << order``; the property never raises."""
     @property
     def entry(self) -> SwpEntry | None:
-        """The first slot of the folio in the swap cache, or the slot to which this handle swapped the folio
-        out; None for a folio without slots."""
+        """The first slot of a folio in the swap cache, or the first slot to which the folio of this handle
+        was swapped out; None for a folio without slots."""
     @property
     def memcg(self) -> MemCgroup | None:
         """The group that is charged for the folio; None if the group is freed, or if memcg is disabled."""
     @property
     def refs(self) -> int:
-        """References to the folio: one for each page from the swap cache, one for each mapping of a page, one
-        for each handle, and one for each view."""
+        """Number of references to the folio: one from the swap cache for each page, one for each mapping of a
+        page, one for each handle, and one for each view."""
     @property
     def mapcount(self) -> int:
-        """Mappings of the folio's pages, summed over all page tables."""
+        """Number of mappings of the folio's pages, summed over all page tables."""
     @property
     def locked(self) -> bool:
         """True while the folio lock is taken; settable. Kernel: `PG_locked`.
@@ -117,7 +118,7 @@ class Mm:
     def mmap(
         self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
     ) -> int:
-        """Maps ``nr_pages`` pages of zeros and returns the number of the first, a multiple of 512.
+        """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
         ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
         pages only. ``anon_order`` is the order of the folio that a first touch makes where such a folio fits.
@@ -132,19 +133,19 @@ class Mm:
         Errors: EFAULT, a page is not mapped; `SwapIOError`, a page cannot be read and stays swapped out;
         `MemoryError`, no memory, or the charge was refused."""
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
-        """Copies the bytes of ``data`` in, faults in pages that are not in memory, and copies shared pages
-        first.
+        """Copies the bytes of ``data`` in, faults in pages that are not in memory, and copies each shared
+        page before the write.
 
-        Errors: those of `read`; the bytes before the failing page are written."""
+        Errors: the errors of `read`, after which the bytes before the failing page are written."""
     def touch_pages(
         self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, cpu: int | None = None
     ) -> None:
-        """Makes pages present, one fault each.
+        """Makes pages present in memory, with one fault for each page.
 
         ``pages`` are distances from ``first_page`` (uint32 or uint64). ``writes`` has one byte for each page,
-        and a byte other than 0 makes the fault a write; None makes no fault a write. Errors: EINVAL, the
-        lengths differ; those of `read`, and the pages before the failing page are present. Kernel:
-        `handle_mm_fault`."""
+        and a byte other than 0 makes the fault a write. If ``writes`` is None, no fault is a write. Errors:
+        EINVAL, the lengths differ; the errors of `read`, after which the pages before the failing page are
+        present. Kernel: `handle_mm_fault`."""
     def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutReport:
         """Swaps the pages of a range out in ascending order, and returns the counts of the outcomes.
 
@@ -182,16 +183,16 @@ class Mm:
 
         Errors: EFAULT, the page is not mapped."""
     def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
-        """Swaps in every page of this address space that is on a device: ``swap.swapoff(device, lambda entry,
-        count: mm.unuse(device))``.
+        """Swaps in every page of this address space that is on a device, for the hook of `Swap.swapoff`:
+        ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
 
-        Errors: those of `read`; ENOENT, the device is turned off. Kernel: `unuse_mm`."""
+        Errors: the errors of `read`; ENOENT, the device is turned off. Kernel: `unuse_mm`."""
     @property
     def memcg(self) -> MemCgroup:
         """The memory cgroup of the task. Errors: EINVAL, memcg is disabled."""
     @property
     def resident_pages(self) -> int:
-        """Pages of the address space that are in memory."""
+        """Number of pages of the address space that are in memory."""
     @property
     def swapped_pages(self) -> int:
-        """Pages of the address space that are swapped out."""
+        """Number of pages of the address space that are swapped out."""

@@ -1,6 +1,6 @@
 """Workloads of the Rust core: replays, comparisons and the stress. At run time the classes are in `_core`.
 
-The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
+The dicts are plain `dict`s at run time. Import the class names under `typing.TYPE_CHECKING` only.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class StrategyMemory(TypedDict):
     static_bytes: int
     """Bytes that do not depend on the slots in use."""
     dynamic_bytes: int
-    """Bytes that come and go with the slots in use."""
+    """Bytes whose number depends on the slots in use."""
 
 @type_check_only
 class ReplayReport(TypedDict):
@@ -28,14 +28,14 @@ class ReplayReport(TypedDict):
     ops: int
     """Operations replayed."""
     allocations: int
-    """Allocations among them."""
+    """Allocations among the replayed operations."""
     cpu_ns: int
     """Thread CPU time of all calls in ns, without the samples of fragmentation."""
     failures: dict[int, int]
     """Requests that failed, by order. Order 0 includes pages of split folios; an order without a failure has
     no key."""
     fallback_pages: int
-    """Pages of large folios that were split."""
+    """Pages of large folios that were split because there was no run."""
     dropped_pages: int
     """Pages that got no slot."""
     large_pages: int
@@ -45,11 +45,11 @@ class ReplayReport(TypedDict):
     used_slots_end: int
     """Slots in use at the end of the trace."""
     bytes_at_peak: int
-    """Bytes of the strategy at the peak; 0 without samples."""
+    """Bytes of memory of the strategy at the peak of the trace; 0 if ``samples`` is 0."""
     static_bytes: int
-    """Bytes among ``bytes_at_peak`` that do not depend on the slots in use."""
+    """Part of ``bytes_at_peak`` that does not depend on the slots in use."""
     fragmentation: float
-    """Mean over the samples of 1 - free slots in aligned free runs of 16 / free slots."""
+    """Mean over the samples of 1 - (free slots in aligned free runs of 16 slots) / (free slots)."""
 
 @type_check_only
 class FolioReplayReport(TypedDict):
@@ -60,7 +60,7 @@ class FolioReplayReport(TypedDict):
     swapped_out_pages: int
     """Pages that got a slot."""
     swapped_in_pages: int
-    """Pages that were read back, with the pages in use at the end of the trace."""
+    """Pages that were read back, including the pages that the end of the trace releases."""
     dropped_pages: int
     """Pages that got no slot."""
     refused_pages: int
@@ -72,7 +72,7 @@ class FolioReplayReport(TypedDict):
     swap_in_folios: int
     """Folios that the swap-ins made."""
     swap_out_ns: int
-    """Thread CPU time of the swap-outs in ns, with the splits of folios."""
+    """Thread CPU time of the swap-outs in ns, including the splits of folios."""
     swap_in_ns: int
     """Thread CPU time of the swap-ins in ns."""
     peak_pages: int
@@ -80,7 +80,7 @@ class FolioReplayReport(TypedDict):
     end_pages: int
     """Slots in use at the end of the trace, before they are released."""
     peak_stats: dict[str, int]
-    """Figures of a storage at the peak: the storage of the first device that has a place for pages."""
+    """Figures, at the peak, of the storage of the first device that has a place for pages."""
     peak_zswap: dict[str, int]
     """Figures of zswap at the peak."""
 
@@ -95,10 +95,11 @@ class AccessReplayReport(TypedDict):
     first_touches: int
     """Replayed accesses that touched their page for the first time."""
     verified_pages: int
-    """Pages that were swapped out and compared as a whole when they came back; 0 if ``is_verified`` is
+    """Pages that were swapped in and compared as a whole with their expected content; 0 if ``is_verified`` is
     False."""
     cpu_ns: int
-    """Thread CPU time of the accesses in ns, without the time to make contents and to compare whole pages."""
+    """Thread CPU time of the accesses in ns, without the time to make contents and to compare whole
+    pages."""
     is_oom: bool
     """True if the replay ended early, because an access found no memory or no room in its memory cgroup."""
 
@@ -107,31 +108,31 @@ class StressReport(TypedDict):
     """The outcome of `stress`."""
 
     threads: int
-    """Threads that ran."""
+    """Number of threads that ran."""
     seconds: float
     """The requested duration in s."""
     seed: int
-    """The seed."""
+    """The seed that `stress` was called with."""
     ops: int
-    """Operations of all threads."""
+    """Number of operations of all threads."""
     allocated_runs: int
-    """Runs handed out."""
+    """Number of runs that the allocator handed out."""
     freed_slots: int
-    """Slots that were freed."""
+    """Number of slots that were freed."""
     failures: int
-    """Requests that found no room."""
+    """Number of allocations that found no free run."""
     dups: int
-    """References that were added."""
+    """Number of references that were added to slots."""
     cached_folios: int
-    """Folios that only the swap cache held."""
+    """Number of folios that only the swap cache held."""
     inuse_pages_end: int
-    """Slots in use after the drain: always 0, because `stress` raises if a slot is left."""
+    """Slots in use at the end: always 0, because `stress` frees every slot and raises if a slot is left."""
     double_handouts: int
     """Slots handed out while in use: always 0, because `stress` raises at such a slot."""
 
 @final
 class Trace:
-    """A recorded list of swap operations, checked once and ready to replay.
+    """A list of swap operations, which the constructor checks and the methods replay.
 
     The columns are C-contiguous buffers of equal length: ``op`` uint8 (0 allocate, 1 free), ``cpu`` uint8,
     ``folio`` uint32, ``first`` uint16 and ``nr`` uint16 (pages of the folio). Errors of the constructor:
@@ -140,19 +141,19 @@ class Trace:
     def __new__(cls, op: Buffer, cpu: Buffer, folio: Buffer, first: Buffer, nr: Buffer) -> Trace: ...
     @property
     def nr_ops(self) -> int:
-        """Operations of the trace."""
+        """Number of operations of the trace."""
     @property
     def nr_allocations(self) -> int:
-        """Allocations among the operations."""
+        """Number of allocations among the operations."""
     @property
     def nr_cpus(self) -> int:
-        """CPUs that the trace needs: its largest CPU number plus 1."""
+        """Number of CPUs that the trace needs: the largest CPU number of an operation plus 1."""
     @property
     def peak_pages(self) -> int:
         """The most pages in use at one time."""
     @property
     def allocations_by_order(self) -> dict[int, int]:
-        """Allocations by order; an order without an allocation has no key."""
+        """Number of allocations by order; an order without an allocation has no key."""
     def replay_folios(
         self, swap: Swap, *, zero_percent: float = 10.0, random_percent: float = 10.0,
         read_percent: float = 100.0, is_verified: bool = True, seed: int = 1,
@@ -160,8 +161,8 @@ class Trace:
     ) -> FolioReplayReport:
         """Replays the trace with folios that have data, and returns the counts.
 
-        Each allocation swaps a folio out. ``seed`` draws ``read_percent`` percent of the frees, which swap
-        their pages in and drop the pages; the other frees drop their pages without a read. The pages in use
+        Each allocation swaps a folio out. ``read_percent`` percent of the frees, drawn by ``seed``, swap
+        their pages in and drop the pages. The other frees drop their pages without a read. The pages in use
         at the end are released in the same way.
 
         ``zero_percent`` percent of the pages are zeros, ``random_percent`` percent do not compress, all other
@@ -180,16 +181,16 @@ class Trace:
         stay in use.
 
         A request of order > 0 that fails is split into requests of order 0, as in the kernel; a request of
-        order 0 that fails drops its page. The clock stops ``samples`` times, evenly spread, to measure
-        fragmentation. The call detaches from the interpreter, except for a strategy written in Python, whose
-        exceptions it raises."""
+        order 0 that fails drops its page. ``samples`` times, evenly spread, the replay stops its clock and
+        measures the fragmentation. The call detaches from the interpreter, except for a strategy written in
+        Python, whose exceptions it raises."""
     def floor(self) -> int:
-        """Returns the CPU time in ns of a replay without an allocator: the loop, the bookkeeping and the
-        virtual call."""
+        """Returns the CPU time in ns of a replay without an allocator: the time of the loop, the bookkeeping
+        and the virtual call."""
 
 @final
 class Accesses:
-    """A list of page accesses of one program, checked once and ready to replay.
+    """A list of page accesses of one program, which the constructor checks and `replay` replays.
 
     The columns are C-contiguous buffers of equal length: ``page`` uint32, below 2**28, and ``write`` uint8 (1
     for a write, else 0). Errors of the constructor: EINVAL; the message names the access."""
@@ -197,16 +198,16 @@ class Accesses:
     def __new__(cls, page: Buffer, write: Buffer) -> Accesses: ...
     @property
     def nr_accesses(self) -> int:
-        """Accesses of the list."""
+        """Number of accesses of the list."""
     @property
     def nr_writes(self) -> int:
-        """Accesses that write."""
+        """Number of accesses that write."""
     @property
     def nr_pages(self) -> int:
-        """Pages with at least one access."""
+        """Number of pages with at least one access."""
     @property
     def span_pages(self) -> int:
-        """Pages to map for a replay: the largest page number plus 1."""
+        """Number of pages to map for a replay: the largest page number plus 1."""
     def replay(
         self, mm: Mm, first_page: int, start: int = 0, stop: int | None = None, *, zero_percent: float = 10.0,
         random_percent: float = 10.0, is_verified: bool = True, seed: int = 1, cpu: int | None = None,
@@ -219,9 +220,9 @@ class Accesses:
         in ``mm``, or in the address space from which ``mm`` was forked, with the same ``seed``, because these
         accesses decide the contents of the pages.
 
-        The first access of a page fills it: ``zero_percent`` percent with zeros, ``random_percent`` percent
-        so that they do not compress. Each later write changes the last word of its page. With ``is_verified``
-        each access compares that word, and the whole page when it was swapped out.
+        The first access of a page fills the page: ``zero_percent`` percent of the pages with zeros,
+        ``random_percent`` percent with data that does not compress. Each later write changes the last word of
+        its page. With ``is_verified`` each access compares the last word, and after a swap-in the whole page.
 
         Detaches from the interpreter. Every 1,024 accesses the call looks for signals and calls ``progress``
         with the number of accesses done. An exception of a signal handler or of ``progress`` ends the replay.
@@ -231,10 +232,10 @@ class Accesses:
 
 @final
 class Strategy:
-    """An allocator behind the trait that replays, comparisons and benchmarks drive."""
+    """An allocator that replays, comparisons and benchmarks call through the Rust trait ``Strategy``."""
 
     names: ClassVar[dict[str, str]]
-    """Every built-in strategy by name, with one line about it."""
+    """Maps the name of every built-in strategy to a description in one line."""
 
     @staticmethod
     def create(name: str, *, size_pages: int, nr_cpus: int = 1) -> Strategy:
@@ -245,11 +246,11 @@ class Strategy:
     def wrap(obj: object, *, size_pages: int, name: str | None = None) -> Strategy:
         """Makes a strategy of a Python object with the methods of `swapcore.strategy.AllocatorStrategy`.
 
-        The call or replay that calls a method raises the method's exception. Errors: EINVAL, bad size or
-        ``max_order``; AttributeError, a method is missing."""
+        A call or replay that calls a method of ``obj`` raises the exception of the method. Errors: EINVAL,
+        bad size or ``max_order``; AttributeError, a method is missing."""
     @property
     def name(self) -> str:
-        """The name in tables."""
+        """The name of the strategy in tables."""
     @property
     def max_order(self) -> int:
         """The largest order that the strategy takes."""
@@ -272,10 +273,10 @@ def stress(
     *, threads: int, seconds: float, seed: int, pages: int = 262144, devices: int = 2,
     nr_cpus: int | None = None, profile: str = "newest"
 ) -> StressReport:
-    """Hammers one subsystem from ``threads`` Rust threads for ``seconds`` s, drains it, and proves that no
-    slot was lost.
+    """Runs random operations on one subsystem from ``threads`` Rust threads for ``seconds`` s, frees all
+    slots, and proves that no slot was lost.
 
     The threads allocate random orders, free parts of runs, add and drop references, free runs of other
-    threads, and fill ``devices`` devices of ``pages`` slots each. With None for ``nr_cpus``, each thread has
-    a CPU of its own. Detaches from the interpreter and looks for signals now and then. Errors: EINVAL, a
-    value is out of range; `InvariantError`, something was lost."""
+    threads, and fill ``devices`` devices that have about ``pages`` slots together. If ``nr_cpus`` is None,
+    each thread has a CPU of its own. Detaches from the interpreter and looks for signals every 20 ms. Errors:
+    EINVAL, a value is out of range; `InvariantError`, a slot was lost or an invariant is broken."""

@@ -1,6 +1,6 @@
 """Dicts that the Rust core returns: the keys, and the unit of each value.
 
-At run time each of these classes is a plain `dict`. Import their names under `typing.TYPE_CHECKING` only.
+At run time each dict is a plain `dict`. Import the class names under `typing.TYPE_CHECKING` only.
 """
 
 from typing import Literal, TypedDict, type_check_only
@@ -18,20 +18,20 @@ class BackingInfo(TypedDict):
     entry: SwpEntry | None
     """The slot on the real device when ``type`` is ``swapfile``, else None."""
     nr_pages: int
-    """Number of slots, from this slot on, whose pages are in the same kind of place. On a device, the pages
-    form one run."""
+    """Number of consecutive slots, from this slot on, whose pages are in the same kind of place. Pages on a
+    device are in the same kind of place while their slots form one run."""
 
 @type_check_only
 class _SlotInfo(TypedDict):
-    """The keys that every slot has."""
+    """The keys that the dict of every slot has."""
 
     kind: Literal["null", "shadow", "folio", "bad", "pointer"]
     """``null``: the slot is free; ``shadow``: in use and not cached; ``folio``: in use and cached; ``bad``:
     never handed out; ``pointer``: the slot keeps the page of a virtual slot."""
     count: int
-    """References to the slot; 0 for a ``pointer``, because the references are those of the virtual slot."""
+    """Number of references to the slot; 0 for a ``pointer``, because the virtual slot has the references."""
     zero: bool
-    """The page of the slot is zeros."""
+    """True if the slot is marked as a page of zeros."""
     word: int
     """The raw 64-bit word of the swap table."""
     pfn: int | None
@@ -44,7 +44,7 @@ class SlotInfo(_SlotInfo, total=False):
     owner: SwpEntry
     """The virtual slot whose page this slot keeps. Only a ``pointer`` has the key."""
     cache_only: bool
-    """Only the swap cache refers to the virtual slot. Only a ``pointer`` has the key."""
+    """True if only the swap cache refers to the virtual slot. Only a ``pointer`` has the key."""
     backing: BackingInfo
     """The place of the page. Only a slot of a virtual device has the key."""
 
@@ -53,11 +53,11 @@ class PageoutReport(TypedDict):
     """The outcome of `Mm.pageout`."""
 
     reclaimed_pages: int
-    """Pages that left memory."""
+    """Number of pages that left memory."""
     kept_pages: int
-    """Pages that a failure kept in memory."""
+    """Number of pages that a failure kept in memory."""
     split_folios: int
-    """Large folios that were split because there was no run of their order."""
+    """Number of large folios that were split because there was no run of their order."""
     errno: int
     """Errno of the last failure that kept pages in memory; 0 without a failure."""
 
@@ -78,19 +78,21 @@ class DeviceMemory(TypedDict):
     static_bytes: int
     """Bytes from swapon to swapoff: the device, its cluster array, and ``owner_static_bytes``."""
     table_bytes: int
-    """Swap tables of clusters in use."""
+    """Bytes of the swap tables of clusters in use."""
     extend_bytes: int
-    """Extend tables, which hold large reference counts."""
+    """Bytes of extend tables, which hold large reference counts."""
     pool_bytes: int
-    """Released tables that are kept for reuse."""
+    """Bytes of released tables that are kept for reuse."""
     index_bytes: int
-    """Cluster records of a ghost and the index that finds them."""
+    """Bytes of the cluster records of a ghost and of the index that finds the records."""
     virtual_table_bytes: int
-    """Second words of a virtual ghost, which say where pages lie."""
+    """Bytes of the second words of a virtual ghost, which record where pages lie."""
     owner_static_bytes: int
-    """Owners of all slots from swapon on (``owner_store`` ``array``); a part of ``static_bytes``."""
+    """Bytes of the owners of all slots from swapon on (``owner_store`` ``array``); a part of
+    ``static_bytes``."""
     owner_bytes: int
-    """Owners of the slots of clusters in use (``owner_store`` ``cluster_table`` or ``trampoline``)."""
+    """Bytes of the owners of slots of clusters in use (``owner_store`` ``cluster_table`` or
+    ``trampoline``)."""
     total_bytes: int
     """Sum of all parts; ``owner_static_bytes`` counts once, because it is a part of ``static_bytes``."""
 
@@ -100,17 +102,17 @@ class SwapMemory(DeviceMemory):
     `Swap.memory`."""
 
     percpu_bytes: int
-    """State of the CPUs: hints, caches and counters."""
+    """Bytes of the state of the CPUs: hints, caches and counters."""
     folio_header_bytes: int
-    """Folio headers: 64 bytes for each page of memory that a folio ever had."""
+    """Bytes of folio headers: 64 bytes for each page of memory that was ever part of a folio."""
     memcg_bytes: int
-    """Memory cgroups, and the map of their private ids."""
+    """Bytes of memory cgroups, and of the map of their private ids."""
     zswap_map_bytes: int
-    """The map that finds the zswap entries of slots that have no virtual word."""
+    """Bytes of the map that finds the zswap entries of slots that have no virtual word."""
     zswap_entry_bytes: int
-    """Entries of zswap, without the compressed data, which ``Swap.zswap.stats()["pool_total_size"]`` counts."""
+    """Bytes of the entries of zswap, without the compressed data, which ``Swap.zswap.stats()["pool_total_size"]`` counts."""
     zswap_kept_bytes: int
-    """Records of the zspages of zswap, and memory of freed zspages that a pool keeps for reuse (at most 4 MiB
+    """Bytes of the records of the zspages of zswap, and of memory of freed zspages that a pool keeps for reuse (at most 4 MiB
     a pool, until the next swapoff)."""
 
 @type_check_only
@@ -133,7 +135,7 @@ class EventColumns(TypedDict):
     time_ns: bytes
     """uint64: time of the event on the monotonic clock, in ns."""
     entry: bytes
-    """uint64: the first slot of the event; 0 for none."""
+    """uint64: the entry of the first slot of the event; 0 for an event without a slot."""
     kind: bytes
     """uint8: index of the event's kind in ``kinds``."""
     order: bytes
@@ -179,17 +181,18 @@ class DeviceDump(TypedDict):
 
 @type_check_only
 class SwapDump(TypedDict):
-    """The part of a subsystem's state that decides the placement of slots; see `Swap.dump`."""
+    """The part of a subsystem's state that decides where the allocator places runs; see `Swap.dump`."""
 
     devices: list[DeviceDump]
     """The devices that are on, by type."""
     hints: list[dict[int, tuple[int, int]]]
-    """For each CPU the hint by order, ``(type, offset)``; orders without a hint are left out."""
+    """For each CPU a dict that maps an order to its hint, ``(type, offset)``; orders without a hint are left
+    out."""
     virtual_hints: list[dict[int, tuple[int, int]]]
-    """For each CPU the hint by order for virtual devices, in the same form. ``hints`` has the hints for all
-    other devices."""
+    """For each CPU the hints for virtual devices, in the form of ``hints``, which has the hints for all other
+    devices."""
     avail: list[int]
-    """Types of the devices with room, in the order in which the allocator tries them."""
+    """Types of the devices with room, in the order in which the allocator tries the devices."""
 
 @type_check_only
 class ZswapPool(TypedDict):

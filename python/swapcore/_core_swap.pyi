@@ -18,7 +18,7 @@ class Swap:
     ``profile`` is the kernel whose choices apply: ``v618``, ``p3``, ``series`` or ``newest``; ``switches``
     overrides single choices, by name and word as in the property `switches`. ``workers`` is ``inline``
     (reclaim_work and discard_work run right after the operation that queued them) or ``manual``
-    (`run_workers` runs them). ``memory_pages``, 512 to 2**31, is the number of pages that all folios may have
+    (only `run_workers` runs reclaim_work and discard_work). ``memory_pages``, 512 to 2**31, is the number of pages that all folios may have
     together; a page takes memory when it is written. ``workingset`` is ``classic`` (active and inactive
     lists) or ``mglru`` (generations). ``memcg`` is ``v2``, ``v1`` or ``disabled``. ``zswap`` is the name of a
     compressor, a `swapcore.Zswap`, or None; with None, zswap is off until `ZswapHandle.enabled` is set.
@@ -37,7 +37,7 @@ class Swap:
     ) -> Swap: ...
     @property
     def nr_cpus(self) -> int:
-        """CPUs of the subsystem."""
+        """Number of CPUs of the subsystem."""
     @property
     def profile(self) -> Literal["v618", "p3", "series", "newest"]:
         """The profile given to the constructor."""
@@ -62,14 +62,14 @@ class Swap:
 
     @property
     def devices(self) -> list[SwapDevice]:
-        """The devices that are on, in the order in which the allocator tries them: the avail list, then full
-        devices by type."""
+        """The devices that are on: first the avail list, in the order in which the allocator tries devices,
+        then full devices by type."""
     @property
     def nr_swap_pages(self) -> int:
-        """Free slots of all enabled devices, below `SwapDevice.limit_pages`. Kernel: `nr_swap_pages`."""
+        """Number of free slots of all enabled devices, below `SwapDevice.limit_pages`. Kernel: `nr_swap_pages`."""
     @property
     def total_swap_pages(self) -> int:
-        """Usable slots of all enabled devices. Kernel: `total_swap_pages`."""
+        """Number of usable slots of all enabled devices. Kernel: `total_swap_pages`."""
     @property
     def vm_swap_full(self) -> bool:
         """True if less than half of all slots are free; slots of virtual ghosts do not count. Kernel:
@@ -98,18 +98,19 @@ class Swap:
         page tables.
 
         ``unuse(entry, count)`` runs for every slot with references and must give back all ``count``
-        references, with `swap_in`, `put`, or ``lambda entry, count: mm.unuse(device)`` for an address space.
-        Up to 16 rounds call ``unuse`` again for slots that are still in use. No lock is held while ``unuse``
-        runs. Without ``unuse``, references to slots of a device without data (`swapcore.Null`) are dropped,
-        and references to slots with data are an error. With and without ``unuse``, pages of virtual slots are
-        read back into memory.
+        references: with `swap_in`, with `put`, or for an address space with ``lambda entry, count:
+        mm.unuse(device)``. Up to 16 rounds call ``unuse`` again for slots that are still in use. No lock is
+        held while ``unuse`` runs. Without ``unuse``, references to slots of a device without data
+        (`swapcore.Null`) are dropped, and references to slots with data are an error. With and without
+        ``unuse``, pages of virtual slots are read back into memory.
 
         Errors, after which the device is on again: `SwapBusyError` (EBUSY), slots stay in use, or hibernation
         slots pin the device; the exception of ``unuse``. Another error: `EntryGoneError` (ENOENT), the device
         is off already. Detaches."""
     def resize(self, device: SwapDevice, size: str | int) -> ResizeReport:
-        """Gives a ghost another size, a text with a unit or a number of slots, in whole clusters. Kernel:
-        none.
+        """Gives a ghost another size in whole clusters. Kernel: none.
+
+        ``size`` is a text with a unit, or a number of slots.
 
         A device grows at once. A device shrinks once all slots above the new size are free; until then
         ``limit_pages`` keeps allocation below the new size. Errors: EINVAL, bad size, or the device is no
@@ -154,16 +155,17 @@ class Swap:
         Errors, after which nothing has changed: `EntryGoneError` (ENOENT), a slot is free, or there is no
         such device; EINVAL, a slot is bad or beyond its device. Kernel: `swap_put_entries_direct`."""
     def put(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
-        """The same as `free`, by the kernel's word."""
+        """Does the same as `free`; the kernel's word for this operation is "put"."""
     def free_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Frees every run of a batch, or of any C-contiguous uint64 buffer of entries; the runs of a buffer
         have ``order``.
 
         Errors, after which nothing has changed: EINVAL, an entry is beyond its device; ENOENT, an entry names
-        no device. Another error: `EntryGoneError` (ENOENT), a slot is free; then the runs before it are
-        freed, and the message has the number of these runs. A batch of 16,384 slots or more detaches."""
+        no device. Another error: `EntryGoneError` (ENOENT), a slot is free; then the runs before this slot
+        are freed, and the message has the number of the freed runs. A batch of 16,384 slots or more
+        detaches."""
     def put_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
-        """The same as `free_batch`, by the kernel's word."""
+        """Does the same as `free_batch`; the kernel's word for this operation is "put"."""
     def dup(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Adds one reference to each of ``nr`` slots (None: the entry's whole run).
 
@@ -172,8 +174,8 @@ class Swap:
     def dup_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Adds one reference to every slot of every run.
 
-        Errors: those of `dup`; the runs before the failing run keep their new references. A batch of 16,384
-        slots or more detaches."""
+        Errors: the errors of `dup`, after which the runs before the failing run keep their new references. A
+        batch of 16,384 slots or more detaches."""
     def lookup(self, entry: SwpEntry | int) -> SlotInfo:
         """Returns a snapshot of the state of one slot. Kernel: `swap_table_get`, `swap_swapcount`.
 
@@ -182,26 +184,29 @@ class Swap:
         """Returns the raw 64-bit table words of many entries: uint64, native byte order, for
         ``np.frombuffer``.
 
-        Errors: those of `lookup`. A call with 16,384 entries or more detaches."""
+        Errors: the errors of `lookup`. A call with 16,384 entries or more detaches."""
     def swap_count(self, entry: SwpEntry | int) -> int:
-        """Returns the number of references to one slot, with the part in the extend table. Errors: those of
-        `lookup`. Kernel: `swap_swapcount`."""
+        """Returns the number of references to one slot, with the part in the extend table. Errors: the errors
+        of `lookup`. Kernel: `swap_swapcount`."""
     def zero_batch(self, entry: SwpEntry | int, nr_max: int) -> tuple[bool, int]:
-        """Returns the zero mark of a slot, and the number of slots with the same mark, from this slot on, at
-        most ``nr_max`` and only in its cluster.
+        """Returns the zero mark of a slot, and the number of consecutive slots with the same mark.
+
+        The count starts with this slot, is at most ``nr_max``, and ends at the end of the slot's cluster.
 
         The slots of a cluster that was never used have no mark. Errors: ENOENT, no such device; EINVAL.
         Kernel: `swap_zeromap_batch`."""
     def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
-        """Returns the place of the page of a slot, and the number of slots whose pages are in the same kind
-        of place, from this slot on, at most ``nr`` and only in its cluster.
+        """Returns the place of the page of a slot, and the number of consecutive slots whose pages are in the
+        same kind of place.
 
-        The place of a page on a device that is not virtual is its slot. The answer can be outdated at once,
-        unless the caller keeps the folio that caches the slot locked. Errors: those of `lookup`. Kernel:
-        `vswap_check_backing`."""
+        The count starts with this slot, is at most ``nr``, and ends at the end of the slot's cluster. On a
+        device that is not virtual, the place of a page is the page's own slot. The answer can be outdated at
+        once, unless the caller keeps the folio that caches the slot locked. Errors: the errors of `lookup`.
+        Kernel: `vswap_check_backing`."""
     def folio_realloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
-        """Gives the virtual slots of a cached folio a run of slots on another device and returns the run; the
-        folio becomes dirty. If the virtual slots already have a run, this run stays.
+        """Gives the virtual slots of a cached folio a run of slots on another device and returns the run.
+
+        The folio becomes dirty. If the virtual slots already have a run on another device, the run stays.
 
         Errors: `SwapFullError` (ENOSPC), no run of the folio's order; `MemoryError`, the swap charge was
         refused; `SwapBusyError` (EBUSY), the folio is locked, under writeback or not read; EINVAL, the folio
@@ -221,10 +226,10 @@ class Swap:
 
     @property
     def memory_pages(self) -> int:
-        """Pages that all folios may have together."""
+        """Number of pages that all folios may have together."""
     @property
     def nr_used_pages(self) -> int:
-        """Pages that all folios have now."""
+        """Number of pages that all folios have together now."""
     def folio(
         self, order: int = 0, data: Buffer | None = None, *, memcg: MemCgroup | None = None,
         cpu: int | None = None
@@ -266,8 +271,8 @@ class Swap:
         """Swaps many folios out in one call and returns their entries.
 
         The first failure raises the error of `swap_out`, with the index of the folio in the message. The
-        folios before it are swapped out, and the ``entry`` of each is its slot. Detaches, and looks for
-        signals between folios."""
+        folios before the failing folio are swapped out, and `Folio.entry` of each folio is its first slot.
+        Detaches, and looks for signals between folios."""
     def swap_in_batch(
         self, entries: SwapBatch | Buffer | Sequence[SwpEntry], *, order: int = 0, orders: int | None = None,
         cpu: int | None = None, memcg: MemCgroup | None = None
@@ -296,7 +301,7 @@ class Swap:
 
     @property
     def nr_swapcache_pages(self) -> int:
-        """Number of slots whose table entry is a folio."""
+        """Number of slots that are in the swap cache: the table entry of such a slot names a folio."""
     @property
     def page_cluster(self) -> int:
         """log2 of the largest readahead window in pages; settable. Errors of a set: EINVAL, not 0 to 31.
@@ -304,8 +309,8 @@ class Swap:
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
-        """Gives a folio its slots, charges the slots and marks the folio dirty; each slot's table entry is
-        the folio, with count 0.
+        """Gives a folio its slots, charges the slots and marks the folio dirty; the table entry of each slot
+        names the folio and has count 0.
 
         Errors: `SwapFullError` (ENOSPC); `AlreadyCachedError` (EEXIST); `MemoryError`, the charge was
         refused; `SwapBusyError` (EBUSY), the folio is locked; EINVAL, the folio is of another subsystem.
@@ -344,21 +349,21 @@ class Swap:
     def folio_at(self, entry: SwpEntry | int) -> Folio | None:
         """Returns an unmapped handle of the folio that caches a slot, or None if no folio caches the slot.
 
-        Errors: those of `lookup`. Kernel: `swap_cache_get_folio`."""
+        Errors: the errors of `lookup`. Kernel: `swap_cache_get_folio`."""
     def swap_cluster_readahead(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Reads the aligned block of slots around a slot into the swap cache and returns an unmapped handle
         of the slot's folio; None if the slot is free.
 
         Errors: `SwapIOError`, the slot itself cannot be read; `SwapMemoryError` (ENOMEM), no memory for the
-        slot itself; those of `lookup`. Detaches. Kernel: `swap_cluster_readahead`; differs: an error instead
+        slot itself; the errors of `lookup`. Detaches. Kernel: `swap_cluster_readahead`; differs: an error instead
         of NULL."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
         """Drops folios that only the swap cache holds, until it has freed ``nr_pages`` pages (None: all such
         folios); returns the number of freed pages.
 
-        A clean folio leaves its slots with references as they are, and its slots without references are
-        freed. A dirty folio stays. Swap-in and `folio` do the same when memory runs out. Detaches. Locks: the
-        call tries each folio lock and skips a locked folio. Kernel: `shrink_folio_list`."""
+        The slots of a dropped folio keep their references, and the slots without references are freed. A
+        dirty folio stays. Swap-ins and `folio` drop folios in the same way when memory runs out. Detaches.
+        Locks: the call tries each folio lock and skips a locked folio. Kernel: `shrink_folio_list`."""
 
     # Memory cgroups.
 
@@ -378,7 +383,7 @@ class Swap:
         Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem. Kernel:
         `mm_alloc`."""
     def set_memcg_policy(self, policy: object | None) -> None:
-        """Replaces the hooks by the hooks of an object (see `swapcore.policy.MemcgPolicy`); None removes the
+        """Replaces the hooks by the hooks of an object, see `swapcore.policy.MemcgPolicy`; None removes all
         hooks.
 
         A call that leads to a hook first finishes and then raises the hook's exception. Hooks that refer to
@@ -387,8 +392,8 @@ class Swap:
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of the group that is charged for a slot; 0 if no group is charged.
 
-        A slot that a folio caches has an owner only where the owner store keeps the owner beside the entry.
-        Errors: those of `lookup`."""
+        A slot that a folio caches has an owner only where the owner store keeps the owner beside the table
+        entry. Errors: the errors of `lookup`."""
     def swap_ages(self, group: MemCgroup) -> bytes:
         """Returns the age of each evicted slot of a group: the number of pages that were evicted or became
         active since the eviction.
@@ -409,7 +414,7 @@ class Swap:
     def stats(self) -> dict[str, int]:
         """Returns every counter by name; a counter that the kernel has keeps the kernel's name.
 
-        Slots: ``nr_swap_pages`` free, ``total_swap_pages`` usable, ``nr_swapcached`` cached,
+        Slots: ``nr_swap_pages`` free, ``total_swap_pages`` usable, ``nr_swapcached`` in the swap cache,
         ``reclaimed_cached_pages`` taken back from the swap cache. Runs: ``alloc_runs`` handed out. Requests:
         ``alloc_failures_order0`` of order 0 that failed, ``slow_path_visits`` that took the slow path.
         Discards: ``discarded_clusters``, and ``discard_errors`` that failed.
@@ -436,14 +441,16 @@ class Swap:
     def memory(self) -> SwapMemory:
         """Returns exact byte counts of the whole subsystem, with all its devices."""
     def dump(self) -> SwapDump:
-        """Returns the state that decides the place of the next run."""
+        """Returns the state that decides where the allocator places the next run."""
     def record_events(self, capacity: int) -> None:
-        """Starts to keep the last ``capacity`` records of each CPU; 0 keeps no records. Earlier records are
-        dropped.
+        """Starts to record events, and keeps the last ``capacity`` records of each CPU; 0 records no events.
+
+        The call drops all earlier records.
 
         Errors: EINVAL, ``capacity`` is out of range."""
     def take_events(self) -> EventColumns:
-        """Takes the records of all CPUs, sorted by time, as columns for ``np.frombuffer`` in native byte
-        order.
+        """Removes the event records of all CPUs, and returns the records sorted by time.
+
+        The records are columns for ``np.frombuffer`` in native byte order.
 
         Detaches. Kernel: tracepoints."""

@@ -1,7 +1,7 @@
-"""The errors swapcore raises: one class per errno the kernel's swap code returns.
+"""The errors that swapcore raises: one class for each errno that the kernel's swap code returns.
 
-Each errno class is also an `OSError`, so ``except OSError as error: error.errno`` works without
-knowing swapcore. The binding raises these classes by name, as ``Class(errno, message)``.
+Each class with an errno is also an `OSError`, so ``except OSError as error: error.errno`` works in code that
+does not import swapcore. The Rust binding finds a class by its name and raises ``Class(errno, message)``.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class TooManySwapfilesError(SwapError, PermissionError):
 
 
 class RefOverflowError(SwapError, OSError):
-    """Says that a slot's reference count has no room for one more (EOVERFLOW)."""
+    """Says that a slot's reference count cannot count one more reference (EOVERFLOW)."""
 
 
 class InvariantError(SwapError, AssertionError):
-    """Names the broken invariant of `Swap.check`: a bug in swapcore, never bad input. Has no errno."""
+    """Names a broken invariant, which is a bug in swapcore and never bad input; the error has no errno."""
 
 
 def invalid(message: str) -> InvalidArgumentError:
-    """Makes the error of an argument that is out of its range, for the modules of this package to raise."""
+    """Makes the error that the modules of this package raise for an argument that is out of its range."""
     return InvalidArgumentError(errno.EINVAL, message)

@@ -1,4 +1,4 @@
-"""Pictures by matplotlib (extra ``plot``): comparisons, a device, traffic over limits, memory of slots."""
+"""Draws pictures with matplotlib (extra ``plot``): comparisons, a device, swap traffic, memory of slots."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
         EntryGoneError: ENOENT; the device is off.
     """
     slots = np.frombuffer(device.slots(), dtype="u1")
-    # The last cluster may be short. Slots beyond the device are drawn as bad.
+    # If the last cluster is only partly on the device, the slots beyond the device are drawn as bad slots.
     clusters = np.pad(slots, (0, -len(slots) % SWAPFILE_CLUSTER), constant_values=SLOT_STATES.index("bad"))
     image = clusters.reshape(-1, SWAPFILE_CLUSTER)
     figure = _figure(9.0, min(2.5 + len(image) * 0.06, 24.0))
@@ -170,7 +170,8 @@ def _bars(axes: Axes, title: str, names: list[str], values: Sequence[float] | ND
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_title(title, fontsize="medium")
-    # Bars start at 0. A row of zeros gets a fixed scale, because matplotlib scales zeros up.
+    # The axis starts at 0. If all values are 0, the axis ends at 1, because matplotlib would choose a tiny
+    # scale.
     axes.set_xlim(0, max([*values, 1e-9]) * 1.1 if any(values) else 1)
     axes.locator_params(axis="x", nbins=5)
 

@@ -1,15 +1,16 @@
 """Policies of the memory controller in Python: the core calls a hook when a group swaps.
 
 `swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below. A missing hook
-costs nothing. A hook may call any function, because the core holds no lock while a hook runs. A hook that
-touches pages of the group that reclaim works on works against that reclaim, which may then never end.
+costs nothing. A hook may call any function, because the core holds no lock while a hook runs. If a hook that
+runs during reclaim of a group touches pages of the group, reclaim may never end, because the touched pages
+come back to memory.
 
-The call that led to a hook finishes as if the hook had returned None, and then raises the hook's exception.
-After `swap_in`, the exception's ``folios`` holds the folio. After `swap_out`, the exception's ``entry`` holds
-the entry. A call that works page by page stops at its next check for signals.
+If a hook raises an exception, the call that led to the hook finishes as if the hook had returned None, and
+then raises the exception. After `swap_in`, the exception's ``folios`` holds the folio. After `swap_out`, the
+exception's ``entry`` holds the entry. A call that works page by page stops at its next check for signals.
 
-Each hook costs a call into the interpreter. The table form, `swapcore.MemCgroup.set_policy`, gives a fixed
-answer without that call.
+Each call of a hook costs a call into the interpreter. `swapcore.MemCgroup.set_policy`, the table form of a
+policy, gives fixed answers without calls into the interpreter.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Limit = Literal["memory", "swap", "memsw"]
 """The limit that refused a charge. ``memsw`` is the limit of ``v1`` on memory and swap together."""
 
 DeadOwner = Literal["reparent", "fault_mm", "reparent_if_shared"]
-"""The group that is charged when a page of a removed group comes back.
+"""The rule for the group that is charged when a page of a removed group is swapped in.
 
 ``reparent`` charges the nearest ancestor that is online. ``fault_mm`` charges the group of the faulting task.
 ``reparent_if_shared`` charges the ancestor if the slots have another reference, else the faulting task's
@@ -61,7 +62,7 @@ class OnSwapCharge(Protocol):
 
 
 class OnDeadOwner(Protocol):
-    """Chooses the group to charge when a page of a removed group comes back."""
+    """Chooses the group to charge when a page of a removed group is swapped in."""
 
     def on_dead_owner(self, owner: MemCgroup, faulting: MemCgroup, nr_pages: int, /) -> DeadOwner | None:
         """Returns the rule that chooses the group to charge.
@@ -78,23 +79,23 @@ class OnDeadOwner(Protocol):
 
 
 class OnLimit(Protocol):
-    """Hears, after an operation, that a limit refused a charge.
+    """Is called after an operation in which a limit refused a charge.
 
     With several threads, the refused charge may belong to another thread's operation.
     """
 
     def on_limit(self, group: MemCgroup, limit: Limit, nr_pages: int, /) -> None:
-        """Takes note of the refused charge.
+        """Receives the facts of the refused charge.
 
         Args:
             group: The group that has the limit.
-            limit: The limit that refused.
-            nr_pages: Pages refused.
+            limit: The limit that refused the charge.
+            nr_pages: Pages of the refused charge.
         """
 
 
 class OnRefault(Protocol):
-    """Decides, when a page that reclaim had taken comes back, which list the folio starts on."""
+    """Decides which list a folio that reclaim swapped out starts on when the folio is swapped in."""
 
     def on_refault(
         self, group: MemCgroup, nr_pages: int, distance_pages: int, is_activated: bool, /
@@ -132,7 +133,7 @@ class ChooseDevice(Protocol):
 
 
 class MemcgPolicy(OnSwapCharge, OnDeadOwner, OnLimit, OnRefault, ChooseDevice, Protocol):
-    """Has every hook. A policy needs only some of the hooks and no base class, see `MemcgHooks`."""
+    """Lists every hook. A policy needs only one of the hooks and no base class, see `MemcgHooks`."""
 
 
 MemcgHooks = OnSwapCharge | OnDeadOwner | OnLimit | OnRefault | ChooseDevice

@@ -1,4 +1,4 @@
-"""Conversion of sizes and volume ids, which every storage takes in the same form."""
+"""Conversion of sizes and volume ids from the forms that every storage accepts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SIZE = r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT]))\s*"
 
 PAGES_MIN = 2
-"""Least size of a device: the header page and one slot."""
+"""Smallest size of a device in slots: the header page and one slot."""
 PAGES_MAX = 2**32 - 1
-"""`swap_info_struct.max` is an unsigned 32-bit count of pages."""
+"""Largest size of a device in slots, because the kernel's `swap_info_struct.max` is an unsigned 32-bit
+count."""
 DEFAULT_MEMORY_PAGES = 1 << 22
-"""Default memory of a subsystem, 16 GiB."""
+"""Default memory of a subsystem in pages: 16 GiB."""
 
 
 def parse_size(size: str | int) -> int:
@@ -99,7 +100,7 @@ def memory_pages(memory: str | int) -> int:
         memory: The amount, as text with a unit, see `parse_size`, or as a number of pages.
 
     Returns:
-        The amount in pages. The consumer of the amount checks its range.
+        The amount in pages. The code that uses the amount checks the range.
 
     Raises:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
@@ -124,13 +125,14 @@ def uuid_bytes(uuid: UUID | None) -> bytes:
     """Returns the bytes of a volume id.
 
     Args:
-        uuid: The id; None draws a random one.
+        uuid: The id; None draws a random id.
 
     Returns:
         16 bytes.
     """
     if uuid is None:
-        # The import is local, because uuid costs a tenth of the import budget and few callers need it.
+        # The import is local, because the module `uuid` costs a tenth of the time budget for an import of
+        # this package, and few callers need the module.
         from uuid import uuid4
 
         uuid = uuid4()

@@ -1,4 +1,4 @@
-"""Allocators to compare: the interface of an allocator, and how a call names one.
+"""Allocators to compare: the interface of an allocator, and the names by which callers choose allocators.
 
 A strategy hands out and takes back aligned runs of slots of one device. The built-in strategies are written
 in Rust (`swapcore.Strategy.names`). A Python class with the methods of `AllocatorStrategy` is a strategy too.
@@ -29,7 +29,7 @@ class AllocatorStrategy(Protocol):
 
     Attributes:
         name: The allocator's name in tables.
-        max_order: Largest order that the allocator takes, 0..=9. The caller splits larger requests first.
+        max_order: Largest order that the allocator takes, 0..=9. The caller splits requests of larger orders.
     """
 
     name: str
@@ -42,23 +42,23 @@ class AllocatorStrategy(Protocol):
         """Returns the first slot of a free, aligned run of ``1 << order`` slots, or -1 without room."""
 
     def free(self, slot: int, nr: int, cpu: int) -> None:
-        """Takes back ``nr`` slots from ``slot`` on, which may be a part of an allocated run."""
+        """Takes back the ``nr`` slots from ``slot`` on; the slots may be a part of an allocated run."""
 
 
 class BatchedStrategy(AllocatorStrategy, Protocol):
-    """Adds the optional methods to `AllocatorStrategy`: the core calls each one that exists.
+    """Adds the optional methods to `AllocatorStrategy`; the core calls each optional method that exists.
 
-    The batched methods save time, because a call from Rust into Python costs more than most allocators.
+    The batched methods save time, because a call from Rust into Python takes longer than most allocations.
     """
 
     def alloc_batch(self, n: int, order: int, cpu: int) -> Sequence[int]:
         """Returns the first slots of up to ``n`` runs, fewer if there is no room for more."""
 
     def free_batch(self, slots: Iterable[int], nr: int, cpu: int) -> None:
-        """Takes back ``nr`` slots from each of ``slots`` on."""
+        """Takes back ``nr`` consecutive slots for each first slot in ``slots``."""
 
     def memory(self) -> dict[str, int]:
-        """Returns ``static_bytes``, held while empty, and ``dynamic_bytes``, held for slots in use now."""
+        """Returns ``static_bytes``, the memory of an empty device, and ``dynamic_bytes``, for used slots."""
 
 
 def resolve(spec: Spec) -> Factory:

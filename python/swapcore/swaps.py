@@ -1,4 +1,4 @@
-"""The swap of a subsystem as util-linux lists it: devices by `swapon --show`, zswap by `zramctl`."""
+"""Lists the swap of a subsystem as util-linux does: devices as in `swapon --show`, zswap as in `zramctl`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def device_name(device: SwapDevice) -> str:
         device: The device, which must be on.
 
     Returns:
-        The kind of its storage and its type: ``zram0``, ``ghost1``.
+        The kind of the device's storage, followed by the swap type of the device: ``zram0``, ``ghost1``.
     """
     storage = device.storage
     return f"{'null' if storage is None else storage.kind}{device.type}"
@@ -35,7 +35,7 @@ def cluster_lists(device: dict[str, Any]) -> Iterator[tuple[str, list[int]]]:
         device: A device of `Swap.dump`.
 
     Yields:
-        The list's name, with the order if there is one list for each order, and its clusters.
+        The name of the list and the clusters of the list. The name has the order if each order has its list.
     """
     yield from ((name, device[name]) for name in ("free", "full", "discard") if device[name])
     for name in ("nonfull", "frag"):
@@ -109,14 +109,14 @@ def zswap(swap: Swap) -> dict[str, Any]:
 
 
 def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
-    """Prints zswap as ``zramctl`` prints its devices, one line for each pool, then the counters.
+    """Prints one line for each pool of zswap, in the form of ``zramctl``, and then the counters of zswap.
 
     Args:
         swap: The subsystem.
         file: The output file; standard output if None.
     """
     facts = zswap(swap)
-    # The count of written-back pages is listed once, because it is not kept by pool.
+    # The first row alone shows the written-back bytes, because the core counts all pools together.
     written_back = [report.format_size(facts["written_back_bytes"])] + ["-"] * len(facts["pools"])
     rows = [
         [

@@ -47,16 +47,16 @@ __all__ = [
 ]
 
 COLUMNS: dict[str, str] = {"op": "u1", "cpu": "u1", "folio": "u4", "first": "u2", "nr": "u2"}
-"""Every column that a replay reads, with its type."""
+"""Every column that a replay of swap operations reads, with its NumPy type."""
 
 ACCESS_COLUMNS: dict[str, str] = {"page": "u4", "write": "u1"}
-"""Every column that a replay of page accesses reads, with its type."""
+"""Every column that a replay of page accesses reads, with its NumPy type."""
 
 SPLIT_SHARE = 0.25
-"""Part of the releases of large folios that come in two halves, in a workload that splits releases."""
+"""Probability that `_Draft.free_random` with ``can_split`` frees only the first half of a large folio."""
 
 NR_CPUS = 2
-"""CPUs of the generated workloads, as many as the recorded workload has."""
+"""Number of CPUs of the generated workloads, which is also the number of CPUs of the recorded workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Workload:
 
     Attributes:
         about: Description in one line, for listings.
-        make: Returns the columns; the maker of a generated workload takes ``nr_ops``, ``size_pages`` and
-            ``seed``.
+        make: Function that returns the columns. The function of a generated workload takes ``nr_ops``,
+            ``size_pages`` and ``seed``.
         is_recorded: Whether the workload comes from a file and takes no parameters.
     """
 
@@ -76,7 +76,7 @@ class Workload:
 
 
 def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Trace:
-    """Makes a workload ready to replay.
+    """Loads a workload of swap operations by name or from a file, ready to replay.
 
     Args:
         name_or_path: A name in `WORKLOADS`, or the path of an .npz file with the columns of `COLUMNS`.
@@ -93,7 +93,7 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Trace:
 
 
 def load_accesses(path: str | os.PathLike[str]) -> Accesses:
-    """Makes recorded page accesses ready to replay.
+    """Loads recorded page accesses from a file, ready to replay.
 
     Args:
         path: An .npz file with the columns of `ACCESS_COLUMNS`.
@@ -122,7 +122,7 @@ def has_accesses(path: str | os.PathLike[str]) -> bool:
 
 
 def as_trace(workload: Columns) -> Trace:
-    """Checks columns and makes them ready to replay.
+    """Checks the columns of a workload and makes a trace that is ready to replay.
 
     Args:
         workload: The columns of `COLUMNS` in their types.
@@ -137,7 +137,7 @@ def as_trace(workload: Columns) -> Trace:
 
 
 def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
-    """Returns the columns of a workload, to inspect them or to make another workload of them.
+    """Returns the columns of a workload, for a look at the columns or as a start for another workload.
 
     Args:
         name_or_path: As for `load`.
@@ -160,8 +160,9 @@ def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
 def mthp_mix(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) -> Columns:
     """Mixes folios of orders 0, 2, 4, 6 and 9 with between 80 and 95 % of ``size_pages`` in use.
 
-    Rounds alternate: random folios are freed from 95 % down to 80 %, a quarter of the large folios in two
-    halves, then new folios are allocated up to 95 %. Under this load, large allocations begin to fail.
+    The workload allocates folios up to 95 %, then frees random folios down to 80 %, and repeats both. A
+    quarter of the frees of large folios free only the first half of the folio. Under this load, large
+    allocations begin to fail.
 
     Args:
         nr_ops: Number of operations.
@@ -213,10 +214,10 @@ def order0_churn(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int =
 
 
 def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) -> Columns:
-    """Punches random holes into many single pages, then asks for folios of orders 2, 4 and 6; repeats.
+    """Leaves random holes between many single pages, then allocates folios of orders 2, 4 and 6; repeats.
 
-    Each round fills up to 90 % of ``size_pages`` with single pages, frees random folios down to 50 %, and
-    takes large folios up to 90 % again.
+    Each round allocates single pages up to 90 % of ``size_pages``, frees random folios down to 50 %, and
+    allocates large folios up to 90 % again.
 
     Args:
         nr_ops: Number of operations.
@@ -266,7 +267,7 @@ class _Draft:
 
     @property
     def nr_live(self) -> int:
-        """Returns the number of folios, or rests of folios, in use."""
+        """Returns the number of folios in use, where the rest of a split folio counts as a folio."""
         return len(self._live)
 
     def allocate(self, nr: int) -> None:
@@ -303,7 +304,7 @@ class _Draft:
 
 
 def _kernel_build() -> Columns:
-    # importlib.resources, because it also reads a package that is imported from a zip file.
+    # importlib.resources opens the file, because importlib.resources also reads a package in a zip file.
     with files(__package__).joinpath("data/kernel-build.npz").open("rb") as file:
         return _read(file, "kernel-build", COLUMNS)
 
@@ -321,7 +322,7 @@ def _read_path(path: str | os.PathLike[str], wanted: dict[str, str]) -> Columns:
 
 
 _NOT_COLUMNS = (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError)
-"""Exceptions of reading a file that is not an archive of columns."""
+"""Exceptions that NumPy raises when a file is not an .npz archive of columns."""
 
 
 def _read(file: IO[bytes], name: str, wanted: dict[str, str]) -> Columns:
@@ -359,4 +360,4 @@ WORKLOADS: dict[str, Workload] = {
         "made up: random holes, then large folios, rounds between 50 and 90 % of 256 MiB", fragment
     ),
 }
-"""Every workload with a name. Command line, tests and benchmarks iterate over this table."""
+"""Every workload of swap operations with a name, for the command line, the tests and the benchmarks."""

@@ -1,9 +1,9 @@
 """Workloads of page accesses: programs that touch pages, write them, fork and exit, generated from a seed.
 
-A workload is a list of steps over numbered processes. The simplest workload is one process that touches
-pages; a recorded list of accesses makes such a workload. Several processes overlap, fork and end, as the
-processes of a build or a server do. `swapcore.running.accesses.replay_accesses` replays a workload under the
-limits of a memory cgroup.
+A workload is a list of steps, and each step names a process by its number. The simplest workload is one
+process that touches pages, such as the workload of a recorded list of accesses. In other workloads several
+processes run at one time, fork and end, as the processes of a build or a server do.
+`swapcore.running.accesses.replay_accesses` replays a workload under the limits of a memory cgroup.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ __all__ = [
 
 DEFAULT_SEED = 1
 ZIPF_SKEW = 0.99
-"""Skew of the popularity of pages: the k-th page is touched k**-0.99 times as often as the first."""
+"""Skew of `zipf`: the k-th most popular page is touched k**-0.99 times as often as the most popular page."""
 
 WRITE_SHARE = 0.3
-"""Part of the accesses that write, for a workload without a share of its own."""
+"""Share of writes among the accesses for which `_writes` draws whether the access writes."""
 
 BUILD_PAGES = (512, 1536)
-"""Least and most pages of one process of a build: 2 to 6 MiB."""
+"""Smallest and largest number of pages of one process of `build_like`: 2 to 6 MiB."""
 
 BUILD_NEAR_PAGES = 32
-"""Largest distance from the last page, in pages, of most accesses of a build."""
+"""Largest distance of an access to the newest page, in pages, for seven of eight accesses of `build_like`."""
 
 BUILD_PIECES = 4
-"""Pieces in which a process of a build runs; the processes take turns."""
+"""Number of pieces in which a process of `build_like` runs, because the processes take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Starts a process as a copy of another.
+    """Starts a process as a copy of another process.
 
     Attributes:
         parent: Number of the process to copy.
@@ -88,10 +88,10 @@ class Touch:
 
     Attributes:
         process: Number of the process.
-        accesses: The list of accesses. The process, or its parent before the fork, did the accesses before
-            ``start``.
-        start: Index of the first access.
-        stop: Index behind the last access.
+        accesses: The list of accesses. Earlier steps of the process, or of its parent before the fork, did
+            the accesses before ``start``.
+        start: Index of the first access to do.
+        stop: Index of the last access to do, plus 1.
         cpu: The CPU that runs the process.
     """
 
@@ -122,9 +122,9 @@ class Workload:
 
     Attributes:
         name: The workload's name in listings.
-        steps: Every step; a process without an exit stays until the end.
-        nr_cpus: CPUs that the steps name.
-        peak_pages: Upper limit of the pages that live at one time, copies after a fork included.
+        steps: Every step; a process without an `Exit` step runs until the end.
+        nr_cpus: Number of CPUs that the steps need.
+        peak_pages: Upper limit of the pages in use at one time, including the copies of pages after a fork.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Workload:
 
     @property
     def nr_accesses(self) -> int:
-        """Returns the accesses of all steps."""
+        """Returns the number of accesses of all steps."""
         return sum(step.stop - step.start for step in self.steps if isinstance(step, Touch))
 
 
@@ -144,7 +144,7 @@ class Maker:
 
     Attributes:
         about: Description in one line, for listings.
-        make: Returns the workload; every maker takes a ``seed``.
+        make: Function that returns the workload. Each such function takes a ``seed``.
     """
 
     about: str
@@ -156,7 +156,7 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
 
     Args:
         name_or_path: A name in `WORKLOADS`, or the path of an .npz file with columns ``page`` and ``write``.
-        **parameters: Parameters of a workload with a name; see the function that makes the workload.
+        **parameters: Parameters of a workload with a name, see `zipf`, `scan`, `build_like`, `fork_heavy`.
 
     Returns:
         The workload.
@@ -169,7 +169,7 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
         return maker.make(**parameters)
     if parameters:
         raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
-    # The import is local, because only files need NumPy.
+    # The import is local, because only a workload from a file needs NumPy.
     from .trace import load_accesses
 
     return recorded(load_accesses(name_or_path), name=os.fspath(name_or_path))
@@ -250,7 +250,7 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
     rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
     steps: list[Step] = []
     sizes: list[int] = []
-    # CPUs take turns. A CPU starts the next process when its last process is done.
+    # The CPUs take turns. A CPU starts the next process when the last process of the CPU is done.
     running: list[list[Step]] = [[] for _ in range(parallel)]
     nr_turns = 0
     while len(sizes) < nr_processes or any(running):
@@ -272,7 +272,7 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
 def fork_heavy(
     *, nr_pages: int = 4096, nr_children: int = 12, parallel: int = 4, seed: int = DEFAULT_SEED
 ) -> Workload:
-    """Forks children off a parent with a working set, as a server that saves its state.
+    """Forks children off a parent that has a working set, as a server does to save its state.
 
     Args:
         nr_pages: Pages of the parent.
@@ -290,7 +290,7 @@ def fork_heavy(
     _check(nr_pages=nr_pages, nr_children=nr_children, parallel=parallel)
     rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
     nr_own = max(nr_pages // 8, 1)
-    # The parent touches all its pages, then some pages between two forks.
+    # The parent touches all its pages once, and then some of its pages between two forks.
     pages = [*range(nr_pages), *rng.choices(range(nr_pages), k=nr_own * nr_children)]
     writes = bytes([1]) * nr_pages + _writes(rng, nr_own * nr_children)
     parent = _accesses(pages, writes)
@@ -298,8 +298,8 @@ def fork_heavy(
     at = nr_pages
     for child in range(1, nr_children + 1):
         own = rng.sample(range(nr_pages), nr_own)
-        # The content of a page follows from all earlier accesses: the parent's until the fork, then the
-        # child's.
+        # The content of a page depends on all earlier accesses, so the list of the child begins with the
+        # accesses of the parent until the fork.
         accesses = _accesses(pages[:at] + own + own, writes[:at] + bytes([1]) * nr_own + bytes(nr_own))
         steps += [Fork(0, child), Touch(child, accesses, at, at + nr_own)]
         steps.append(Touch(0, parent, at, at + nr_own))
@@ -310,7 +310,8 @@ def fork_heavy(
             steps.append(Exit(child - parallel))
     steps += [Exit(child) for child in range(max(nr_children - parallel, 0) + 1, nr_children + 1)]
     steps.append(Exit(0))
-    # The sum is an upper limit that includes the parent, because it writes while children share its pages.
+    # The sum is an upper limit. The factor counts the parent too, because the parent writes pages that the
+    # children share.
     peak_pages = nr_pages + (parallel + 1) * 2 * nr_own
     return Workload("fork-heavy", tuple(steps), nr_cpus=1, peak_pages=peak_pages)
 
@@ -341,14 +342,14 @@ def _accesses(pages: Sequence[int], writes: bytes) -> Accesses:
 
 
 def _compiler(rng: random.Random) -> Accesses:
-    """Returns the accesses of one short process: mostly near the last page, sometimes far back."""
+    """Returns the accesses of one short process: mostly near its newest page, sometimes to any older page."""
     nr_pages = rng.randint(*BUILD_PAGES)
     pages: list[int] = []
     here = 0
     for page in range(nr_pages):
         pages.append(page)
         for drawn in rng.randbytes(4):
-            # One access in eight goes far back, as an access to a symbol table.
+            # One access in eight goes to any page so far, as an access to a symbol table does.
             near = max(page - BUILD_NEAR_PAGES, 0)
             here = rng.randint(near, page) if drawn >> 5 else rng.randint(0, page)
             pages.append(here)
@@ -356,7 +357,7 @@ def _compiler(rng: random.Random) -> Accesses:
 
 
 def _in_pieces(process: int, accesses: Accesses, cpu: int) -> list[Step]:
-    """Returns the turns of a process, its exit included."""
+    """Returns the steps of a process: `BUILD_PIECES` pieces of its accesses, and its exit."""
     marks = [accesses.nr_accesses * piece // BUILD_PIECES for piece in range(BUILD_PIECES + 1)]
     turns: list[Step] = [Touch(process, accesses, start, stop, cpu) for start, stop in pairwise(marks)]
     return [*turns, Exit(process)]

@@ -18,4 +18,4 @@ ERRNOS: dict[type[OSError], int] = {
     sc.RefOverflowError: errno.EOVERFLOW,
     sc.SwapIOError: errno.EIO,
 }
-"""The errno of each error class. A failed storage may put another errno than EIO into `SwapIOError`."""
+"""The errno of each error class. A `SwapIOError` has EIO unless the failed storage gave another errno."""

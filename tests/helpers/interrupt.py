@@ -1,4 +1,4 @@
-"""A SIGALRM whose handler raises an error and so ends a long call in the thread of the test."""
+"""Ends a long call in the thread of the test by a SIGALRM, because the signal handler raises an error."""
 
 from __future__ import annotations
 

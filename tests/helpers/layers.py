@@ -1,4 +1,4 @@
-"""The check of the layers of a source folder, which the Rust and the Python check share.
+"""Checks the layers of a source folder; `rust_layers` and `python_layers` share this code.
 
 A room is a folder or file directly below the source folder. The root file lists the rooms, lowest layer
 first, between `layers:` and `end of layers`. A room may call only rooms that an earlier line of this list
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class Upward:
-    """One forbidden call: from a room to a room of the same or a higher layer."""
+    """One forbidden call, from a room to a room of the same layer or of a higher layer."""
 
     file: str
     room: str
@@ -49,7 +49,7 @@ class Sources:
         return cls(texts, **options)
 
     def with_line(self, file: str, line: str) -> Self:
-        """Returns the sources with one more line of code at the end of a file: a seeded violation."""
+        """Returns the sources with a line added at the end of a file, for a test with a seeded violation."""
         return replace(self, texts={**self.texts, file: f"{self.texts.get(file, '')}\n{line}\n"})
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Threads of a test: `together` runs calls once at one moment, `Load` runs threads for a time.
+"""Threads of a test: `together` runs several calls at the same moment, `Load` runs threads for a time.
 
 `SWAPCORE_STRESS_SECONDS` is the duration of one load in seconds. One second reaches each race of these tests;
 a longer load makes a rare interleaving more likely.
@@ -43,7 +43,7 @@ def together(*works: Callable[[], object]) -> list[Any]:
 
 
 class Load:
-    """Threads that run until the time of the load is over and `is_enough` returns true."""
+    """Threads that run until the time of the load is over and ``is_enough`` returns True."""
 
     def __init__(
         self, seed: int, *, share: float = 1.0, is_enough: Callable[[], bool] = lambda: True
@@ -67,7 +67,7 @@ class Load:
         return now < self.end or not self.is_enough()
 
     def start_clock(self) -> None:
-        """Sets the end of the load, and the latest end, which is `LIMIT_SECONDS` / 2 after it."""
+        """Sets `end`, the end of the load, and `limit`, which is `LIMIT_SECONDS` / 2 after `end`."""
         self.end = time.monotonic() + self.seconds
         self.limit = self.end + LIMIT_SECONDS / 2
 

@@ -20,7 +20,7 @@ from helpers.model import Folio as ModelFolio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-FREE, SWAPPED_OUT, CACHED, BAD = range(4)  # bytes of `SwapDevice.slots`
+FREE, SWAPPED_OUT, CACHED, BAD = range(4)  # the bytes that `SwapDevice.slots` returns
 
 
 @dataclass(eq=False)
@@ -60,13 +60,14 @@ class Lockstep:
         self.swap = Swap(nr_cpus=nr_cpus, profile=profile, workers=workers, switches=switches)
         self.model = Model(nr_cpus, workers, self.swap.switches)
         self.devices: dict[int, SwapDevice] = {}
-        self.runs: list[tuple[int, int, int]] = []  # (type, first slot, slots) once handed out
+        # The swap type, the first slot and the number of slots of each run that `alloc` handed out.
+        self.runs: list[tuple[int, int, int]] = []
         self.folios: list[Pair] = []
         self.hibernation: list[tuple[int, int]] = []
         self.dump_every = dump_every
 
     def both(self, call: Callable[[Any], Any]) -> tuple[Any, int | None]:
-        """Makes a call on both sides, compares the answers and errnos, and returns those of the model."""
+        """Makes a call on both sides, and compares the results; returns the answer and errno of the model."""
         answers: list[tuple[Any, int | None]] = []
         for side in (self.swap, self.model):
             try:
@@ -82,11 +83,11 @@ class Lockstep:
         return answers[1]
 
     def device(self, side: Swap | Model, kind: int) -> SwapDevice | Device:
-        """Returns the device of a type, as the object that this side uses."""
+        """Returns the device of a swap type: the `SwapDevice` of the real side, or the model's `Device`."""
         return self.devices[kind] if side is self.swap else self.model.devices[kind]
 
     def folio(self, side: Swap | Model, pair: Pair) -> Folio | ModelFolio:
-        """Returns the folio of a pair, as the object that this side uses."""
+        """Returns the folio of a pair that belongs to ``side``, the real subsystem or the model."""
         return self.real(pair) if side is self.swap else pair.model
 
     def report(self, what: str) -> str:
@@ -145,7 +146,8 @@ class Lockstep:
     def swapoff(self, kind: int, keep_every: int | None = None, *, hook: bool = False) -> None:
         """Turns a device off.
 
-        With ``hook``, an unuse hook frees all references but those of each n-th slot.
+        With ``hook``, an ``unuse`` hook frees all references but the references of each ``keep_every``-th
+        slot.
         """
         calls: list[list[tuple[int, int]]] = []
 
@@ -162,8 +164,8 @@ class Lockstep:
             side.swapoff(self.device(side, kind), unuse if hook else None)
 
         _, code = self.both(turn_off)
-        # The real side calls the hook again for slots that the hook left in use; the model calls it once a
-        # slot.
+        # The real side calls the hook again for slots that the hook left in use. The model calls the hook
+        # once for each slot.
         assert list(dict.fromkeys(calls[0])) == calls[1], self.report("unuse was called for other slots")
         if code is None:
             del self.devices[kind]
@@ -234,7 +236,7 @@ class Lockstep:
         return any(slot in slots for slot in range(first, first + nr))
 
     def prune_runs(self) -> None:
-        """Removes the runs without a used slot from `runs`."""
+        """Removes each run that has no used slot from `runs`."""
         self.runs = [run for run in self.runs if self.is_in_use(run)]
 
     # Folios
@@ -259,7 +261,7 @@ class Lockstep:
     def real(self, pair: Pair) -> Folio:
         """Returns the real handle of a folio.
 
-        If the test dropped the handle, looks the folio up by its slot.
+        If the test dropped the handle, this method makes a new handle by a look-up of the folio's slot.
         """
         if pair.real is None:
             assert pair.model.value is not None
@@ -271,7 +273,7 @@ class Lockstep:
     def drop_handle(self, index: int) -> None:
         """Drops the real handle of a cached folio.
 
-        The cache keeps the folio, and the lock of the handle ends.
+        The swap cache keeps the folio. The lock that the handle held ends.
         """
         pair = self.folios[index]
         pair.real = None
@@ -288,7 +290,7 @@ class Lockstep:
 
     @operation
     def set_traits(self, index: int, **traits: bool) -> None:
-        """Sets locked, writeback, mapped or dirty on both sides of a folio."""
+        """Sets locked, writeback, mapped or dirty on the real folio and on the folio of the model."""
         pair = self.folios[index]
         real = self.real(pair)
         for name, trait in traits.items():
@@ -299,7 +301,7 @@ class Lockstep:
                 setattr(pair.model, name, trait)
 
     def unlock_folios(self) -> None:
-        """Ends lock and writeback of every cached folio, because swapoff waits for the ends of both."""
+        """Ends lock and writeback of every cached folio, because swapoff waits for lock and writeback."""
         for index in self.cached_folios():
             model = self.folios[index].model
             if model.locked or model.writeback:
@@ -329,8 +331,8 @@ class Lockstep:
         while self.hibernation:
             self.free_hibernation(0)
         for index in self.cached_folios():
-            # The cache keeps a dirty folio whose slots have references, so every folio is made clean. The
-            # test ignores the content of folios.
+            # Every folio is made clean, because the swap cache keeps a dirty folio whose slots have
+            # references. The folio's data may be lost, because the test does not compare data.
             self.set_traits(index, locked=False, writeback=False, dirty=False)
         for index in self.cached_folios():
             if self.folios[index].model.entry:

@@ -1,19 +1,18 @@
-"""Reads a subsystem with memory control from outside and recomputes its counters.
+"""Reads a subsystem with memory control through the public API and recomputes the counters of groups.
 
-This module is written from a description of the kernel and not from the Rust code. It reads the table entry
-of every slot and all folios of the test and of the swap table, and adds up their pages over the tree of
-groups. `World.broken` checks these balances, R1 to R9 of docs/steps.md, which must hold while no operation
-runs:
+This module is written from a description of the kernel and not from the Rust code. `World` reads the table
+entry of every slot and all folios of the test and of the swap table, and adds up slots and pages over the
+tree of groups. `World.broken` checks these balances, R1 to R9 of docs/steps.md, which must hold while no
+operation runs:
 
-1. v2: the swap usage of a group is the number of slots that the group and its descendants own.
-2. v1: the memsw usage of a group is those slots plus the resident pages charged below the group.
-3. The memory usage of a group is the number of resident pages charged below the group.
-4. The local MEMCG_SWAP statistic of a group is the number of slots that the group owns.
-5. A group id has one reference while the group is online, and one for each slot that records the id.
-6. A cached folio fills aligned slots of its size, and a slot without references is empty or cached.
-7. v2: each cached folio has an owner.
-8. Each used slot has an owner, unless the slot was swapped out without one.
-9. v2: swap usage rises above swap.max only if the limit was lowered, or by ``reparent_if_shared``.
+1. v2: the swap usage of a group is the number of slots that the group and its descendants own. 2. v1: the
+memsw usage of a group is the number of these slots plus the resident pages charged below the group. 3. The
+memory usage of a group is the number of resident pages charged below the group. 4. The local MEMCG_SWAP
+statistic of a group is the number of slots that the group owns. 5. A group id has one reference while the
+group is online, and one for each slot that records the id. 6. A cached folio fills aligned slots of its size,
+and a slot without references is empty or cached. 7. v2: each cached folio has an owner. 8. Each used slot has
+an owner, unless the slot was swapped out without one. 9. v2: swap usage rises above swap.max only if the
+limit was lowered, or by ``reparent_if_shared``.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def file_storage(pages: int) -> sc.Faulty:
     """Returns a file that takes large folios and can be made to fail.
 
     The storage is not synchronous, so a folio keeps its slots after a swap-in. This function removes the name
-    of the file, so the kernel frees the file with the storage.
+    of the file, so the kernel frees the space of the file when the storage closes the file.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "swap"
@@ -143,7 +142,7 @@ def slots_in_use(swap: sc.Swap) -> dict[int, Word]:
 
 
 def limit_pages(group: sc.MemCgroup, file: str) -> int:
-    """Reads a limit in pages."""
+    """Reads a limit of a group, in pages; `UNLIMITED` stands for "max"."""
     text = group.read(file).strip()
     return UNLIMITED if text == "max" else int(text) // PAGE
 
@@ -167,7 +166,7 @@ class Space:
         return Space(self.mm.fork(), self.group, self.first, dict(self.pages))
 
     def zap(self, page: int, nr_pages: int) -> None:
-        """Unmaps pages and forgets their numbers."""
+        """Unmaps pages and removes the pages from `pages`."""
         self.mm.zap(self.first + page, nr_pages)
         for gone in range(page, page + nr_pages):
             self.pages.pop(gone, None)
@@ -180,7 +179,7 @@ class Space:
     def present(self) -> set[int]:
         """Returns the numbers that the resident pages hold."""
         if self.mm.resident_pages + self.mm.swapped_pages == 0:
-            self.pages.clear()  # the OOM killer took all pages
+            self.pages.clear()  # an address space without pages is a task that the OOM killer ended
         swapped = self.entries()
         return {token for page, token in self.pages.items() if page not in swapped}
 
@@ -202,8 +201,8 @@ class World:
         self.ownerless: set[int] = set()
         """Slots that no group owns.
 
-        These are slots of `Swap.alloc` and of hibernation. On v1 with a store of `CELLS` they are also slots
-        whose clean folio left the cache without reclaim.
+        `Swap.alloc` and hibernation make slots without an owner. On v1 with a store of `CELLS`, a slot also
+        loses its owner when the slot's clean folio leaves the swap cache without reclaim.
         """
         self.used: dict[int, Word] = {}
         self.reasons: list[str] = []
@@ -215,7 +214,7 @@ class World:
         return self.groups[0]
 
     def add(self, parent: sc.MemCgroup, name: str, **files: str | int) -> sc.MemCgroup:
-        """Makes a group and adds it to `groups`. `broken` reads its counters after its removal too."""
+        """Makes a group and adds the group to `groups`; `broken` reads the counters of removed groups too."""
         group = parent.create(name, **files)
         self.groups.append(group)
         return group
@@ -276,7 +275,7 @@ class World:
         return sorted({int(reason.split(":")[0]) for reason in self.reasons})
 
     def cached_folios(self) -> dict[int, sc.Folio]:
-        """Returns the folios that the swap table names, by the entry of their first slot."""
+        """Returns the folios that table entries name, by the entry of the first slot of each folio."""
         folios: dict[int, sc.Folio] = {}
         covered: set[int] = set()
         for entry, word in self.used.items():
@@ -310,7 +309,7 @@ class World:
                 if word.kind == "shadow":
                     self.ownerless.discard(entry)
             if self.is_v1 and word.kind == "folio":
-                continue  # v1 charges the resident pages of a cached folio and not its slots
+                continue  # v1 charges the resident pages of a cached folio, and not the folio's slots
             owner = recorded or self._owner_of_cached(entry, word, bound)
             if owner is not None:
                 own[owner] += 1
@@ -393,9 +392,10 @@ class World:
         self._expect(2 if self.is_v1 else 1, group, "swap below zero", facts["swap_underflow_pages"], 0)
 
     def accept_swap_usage(self) -> None:
-        """Takes the present usage of swap as the last one that R9 knows.
+        """Takes the present usage of swap as the last usage that the check of balance 9 (R9) knows.
 
-        Threads need the call: a limit that was lowered below the usage since the last look is no error.
+        Tests with threads need this call, because a limit that was lowered below the usage since the last
+        check is no error.
         """
         pages = {group: group.counters().get("swap_pages", 0) for group in self.groups}
         self._swap_pages = Counter(pages)

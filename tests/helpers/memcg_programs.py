@@ -26,7 +26,7 @@ MAX_GROUPS_EVER = 14
 MAX_DEPTH = 4
 MAX_SPACES = 3
 SPACE_PAGES = 24
-MAX_COUNT = 18  # a table word holds counts up to 14
+MAX_COUNT = 18  # more than 14, the largest count that a table entry holds without the extend table
 MAX_FOLIO_PAGES = 240
 
 
@@ -151,7 +151,7 @@ class Program(Steps):
         assert group.is_online == is_busy
 
     def set_memory_max(self, a: int, b: int, _c: int) -> None:
-        """Sets the memory limit of a group to about the usage, or removes the limit."""
+        """Sets the memory limit of a group to a value near the usage, or removes the limit."""
         self._set_limit(a, b, "memory.max", "memory.limit_in_bytes", "memory_pages")
 
     def set_swap_max(self, a: int, b: int, _c: int) -> None:
@@ -164,7 +164,7 @@ class Program(Steps):
             return
         group = pick(online, a)
         used = group.counters()["memsw_pages" if self.is_v1 and usage == "swap_pages" else usage]
-        # The limit is rarely below the usage, because the OOM killer runs at such a limit.
+        # The new limit is rarely below the usage, because a limit below the usage starts the OOM killer.
         pages = max(0, used + pick((0, 1, 4, 4, 9, 20, -2), b))
         unlimited = -1 if self.is_v1 else "max"
         limit = unlimited if b % 3 == 0 else pages * PAGE
@@ -189,7 +189,7 @@ class Program(Steps):
         try:
             folio = self.swap.folio(order, pick((None, b"text" * 1000), c), memcg=group)
         except MemoryError:
-            # The usage may be lower now, because the failed charge reclaimed pages first.
+            # The usage may be lower than before the call, because the failed charge reclaimed pages first.
             assert group.counters()["memory_pages"] <= before
             return
         assert folio.memcg == group
@@ -301,7 +301,7 @@ class Program(Steps):
                 self.world.folios.remove(folio)
 
     def map_or_unmap(self, a: int, _b: int, c: int) -> None:
-        """Maps a folio by its handle, or unmaps it."""
+        """Maps or unmaps a folio through its handle."""
         folio = self.folio(a)
         if folio is not None:
             folio.mapped = bool(c % 2)
@@ -327,7 +327,7 @@ class Program(Steps):
         try:
             entry = self.swap.alloc(b % 3)
         except sc.SwapFullError:
-            return  # every cluster serves another order
+            return  # no cluster has room for the order, because each cluster in use serves another order
         self.world.ownerless.update(range(int(entry), int(entry) + entry.nr_pages))
 
     def hibernate(self, a: int, _b: int, c: int) -> None:
@@ -407,21 +407,21 @@ class Program(Steps):
             self.world.spaces.pop(a % len(self.world.spaces))
 
     def set_faults(self, _a: int, b: int, _c: int) -> None:
-        """Makes the next write or read of the storage fail, or no I/O."""
+        """Makes the next write or the next read of the storage fail, or lets all I/O succeed."""
         plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
-            # A failed read removes the folio from the cache, and on v1 stores other than "shadow" then lose
-            # the owner of its slots.
+            # No read fails here, because a failed read removes the folio from the swap cache, and on v1 all
+            # stores but "shadow" then lose the owner of the folio's slots.
             plan.pop("fail_read_in", None)
         self.faulty.set_faults(**plan)
 
     def end(self) -> None:
-        """Drops all folios, tasks and slots, and expects no charge to be left."""
+        """Drops all folios, tasks and slots, and checks that no charge is left."""
         self.log.append("program.end()")
         self.faulty.set_faults()
         self.world.spaces.clear()
         self.world.folios.clear()
-        gc.collect()  # the frames of a caught error hold folios
+        gc.collect()  # frees folios that the frames of a caught error refer to
         for entry in self.hibernation:
             self.swap.free_hibernation(entry)
         self.hibernation.clear()

@@ -1,7 +1,7 @@
-"""`Scene`: a subsystem with groups and named folios, whose counters a test compares with rows of text.
+"""`Scene`: a subsystem with groups and named folios. A test compares the groups' counters with rows of text.
 
-A row has the counters of one group: ``memory/swap/MEMCG_SWAP/id references``. On v1 the second column is
-memsw. A test may leave out the last columns. docs/steps.md defines the modes CANON, MAIN and PRE.
+A row has four counters of one group: ``memory/swap/MEMCG_SWAP/id references``. On v1 the second counter is
+memsw. A test may leave out the last counters of a row. docs/steps.md defines the modes CANON, MAIN and PRE.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LITERAL = {"rfc_literal": "on", "dead_swapin": "reparent"}
 DATA = b"data"
 
 Row = str | tuple[str, str]
-"""One row for all modes, or two rows: the row of CANON, and the row of MAIN and PRE."""
+"""One row for all modes, or two rows: the first row is of CANON, the second row is of MAIN and PRE."""
 
 
 def values(text: str) -> dict[str, int]:
@@ -30,7 +30,7 @@ def values(text: str) -> dict[str, int]:
 
 
 class Scene(Stage):
-    """A subsystem on `file_storage`, where a folio keeps its slots after a swap-in."""
+    """A subsystem on a `file_storage`, on which a folio keeps its slots after a swap-in."""
 
     def __init__(
         self, mode: str = "canon", hierarchy: str = "v2", *, pages: int = 16_384, **switches: str
@@ -65,7 +65,7 @@ class Scene(Stage):
     def fault_in(
         self, name: str, order: int, memcg: sc.MemCgroup | None = None, data: bytes | None = DATA
     ) -> None:
-        """Makes a mapped folio with the data, or with zeros if ``data`` is None."""
+        """Makes a mapped folio with ``data``, or with zeros if ``data`` is None, and keeps its handle."""
         self.keep(name, self.swap.folio(order, data, memcg=memcg)).mapped = True
 
     def out(self, name: str) -> sc.SwpEntry:

@@ -1,7 +1,7 @@
 """A naive model of the kernel's swap slot allocator, with which tests compare the real allocator.
 
-This module is written from a description of the kernel and not from the Rust code. It has plain lists and one
-dict of slots for each device, without bit packing and locks. Each operation uses the slow and obvious
+This module is written from a description of the kernel and not from the Rust code. `Model` has plain lists
+and one dict of slots for each device, without bit packing and locks. Each operation uses the slow and obvious
 algorithm.
 """
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 C = 512  # slots in a cluster
 MAX_ORDER = 9
 NONE, FREE, NONFULL, FRAG, FULL, DISCARD = range(6)
-COLUMNS = 32  # columns of the free list before 6.18
-TYPE_SHIFT = 58  # where the swap type begins in the value of an entry
+COLUMNS = 32  # number of columns of the free list before kernel 6.18
+TYPE_SHIFT = 58  # index of the lowest bit of the swap type in the value of an entry
 
 
 @dataclass(frozen=True)
 class Disk:
     """A device to turn on, with the options of `swapcore.Null`.
 
-    Without `priority`, the default rule holds.
+    With `priority` None, the default rule of the profile decides the priority.
     """
 
     pages: int
@@ -40,7 +40,7 @@ class Disk:
 
 @dataclass(eq=False)
 class Folio:
-    """A folio as the allocator sees it. `entry` is the first slot while the folio is in the swap cache."""
+    """The state of a folio in the model. `entry` is the first slot while the folio is in the swap cache."""
 
     order: int = 0
     entry: tuple[Device, int] | None = None
@@ -51,7 +51,7 @@ class Folio:
 
     @property
     def value(self) -> int | None:
-        """The entry of the first slot."""
+        """The entry of the folio's first slot as an integer; None while the folio is not cached."""
         return self.entry and value_of(self.entry[0].type, self.entry[1])
 
 
@@ -59,7 +59,7 @@ class Folio:
 class Slot:
     """A slot that is not free.
 
-    `count` excludes the swap cache; `folio` is None while the slot is not cached.
+    `count` does not count the swap cache. `folio` is None while the slot is not cached.
     """
 
     count: int
@@ -71,7 +71,7 @@ class Slot:
 class Device:
     """A device that is on.
 
-    A slot absent from `slots` is free; each list holds cluster indexes, head first.
+    A slot that is not in `slots` is free. Each cluster list holds indexes of clusters, head first.
     """
 
     type: int
@@ -107,7 +107,7 @@ class Device:
         self.flag[c] = flag
 
     def isolate(self, where: list[int]) -> int | None:
-        """Removes and returns the first cluster of a list, None if the list is empty."""
+        """Removes and returns the first cluster of a list; returns None if the list is empty."""
         if not where:
             return None
         c = where.pop(0)
@@ -117,7 +117,7 @@ class Device:
     def usable(self, c: int, order: int) -> bool:
         """Says whether an allocation of this order may use the cluster.
 
-        A cluster on the free list has no table.
+        A cluster on the free list is not usable, because the cluster has no swap table.
         """
         in_use = self.flag[c] in (NONE, NONFULL, FRAG)
         return in_use and (order == 0 or self.count[c] == 0 or self.order[c] == order)
@@ -180,7 +180,8 @@ class Model:
         self.avail: list[Device] = []
         self.active: list[Device] = []
         self.hints: list[dict[int, tuple[Device, int]]] = [{} for _ in range(nr_cpus)]
-        self.reclaim_queue: set[Device] = set()  # discards are queued by being on the discard list
+        # Only reclaim has a queue, because the discard lists of the devices are the queue of discards.
+        self.reclaim_queue: set[Device] = set()
         self.least_priority = -1
 
     # Devices
@@ -243,7 +244,7 @@ class Model:
             self.least_priority += 1
 
     def unuse_all(self, dev: Device, unuse: Callable[[int, int], None]) -> None:
-        """Calls `unuse` for each slot with references, and frees the slots that only the swap cache holds."""
+        """Calls `unuse` for each slot with references, then frees slots that only the swap cache holds."""
 
         def drop_cached(off: int) -> None:
             slot = dev.slots.get(off)
@@ -284,7 +285,7 @@ class Model:
         return entry_of(found)
 
     def allocate(self, req: Request) -> tuple[Device, int] | None:
-        """Tries the hint, then all devices. An allocation of one slot tries again after pending discards."""
+        """Tries the hint, then all devices. After a failure, order 0 discards clusters and tries again."""
         while True:
             found = self.fast_path(req) or self.slow_path(req)
             if found or req.order > 0 or not self.sync_discard():
@@ -305,7 +306,7 @@ class Model:
         return (dev, found) if found else None
 
     def slow_path(self, req: Request) -> tuple[Device, int] | None:
-        """Tries every available device once. An order above 0 tries only the first device."""
+        """Tries every available device once; for an order above 0, tries only the first device."""
         tried: list[Device] = []
         while dev := next((d for d in self.avail if d not in tried), None):
             tried.append(dev)
@@ -338,7 +339,10 @@ class Model:
         return 0
 
     def search_order(self, dev: Device, order: int) -> Iterator[tuple[list[int], int]]:
-        """Yields each cluster list and the number of clusters to try, lazily because a scan changes lists."""
+        """Yields the cluster lists to try, each with the number of clusters to try.
+
+        The lists are yielded one by one, because a scan between two lists changes the lists.
+        """
         one, every = 1, len(dev.count)
         free_first = dev.disk.can_discard or self.switches["first_search"] == "free"
         if free_first:
@@ -357,7 +361,7 @@ class Model:
                 yield dev.nonfull[other], every
 
     def scan(self, dev: Device, off: int, req: Request) -> int:
-        """Allocates an aligned run from `off` on in its cluster; sets the hint; returns the slot or 0."""
+        """Searches a cluster from `off` on, allocates a run, sets the hint; returns the first slot or 0."""
         c, nr = off // C, req.nr
         end = (c + 1) * C
         found = hint = 0
@@ -434,7 +438,7 @@ class Model:
             dev.order[c] = 0
 
     def free_slots(self, dev: Device, off: int, nr: int) -> None:
-        """Frees slots of one cluster."""
+        """Frees `nr` slots from `off` on, which are all in one cluster."""
         c = off // C
         for s in range(off, off + nr):
             del dev.slots[s]
@@ -471,7 +475,7 @@ class Model:
         return dev, off
 
     def put(self, value: int, nr: int = 1, *, cpu: int = 0) -> None:
-        """Drops one reference of each slot, as the kernel does when it frees a page table."""
+        """Drops one reference of each slot, as the kernel does for the entries of a freed page table."""
         del cpu
         dev, off = self.referenced(value, nr)
         end = off + nr
@@ -575,7 +579,7 @@ class Model:
         self.settle()
 
     def folio_free_swap(self, folio: Folio) -> bool:
-        """Frees the slots of a cached folio unless one has a reference."""
+        """Frees the slots of a cached folio unless a slot has a reference."""
         not_locked(folio)
         freed = folio.entry is not None and not folio.entry[0].hibernation and self.drop_idle(folio)
         self.settle()
@@ -588,7 +592,7 @@ class Model:
             self.folio_free_swap(folio)
 
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Adds a reference to the slots of a cached folio. Only this method raises a count from 0 to 1."""
+        """Adds a reference to the slots of a cached folio; only this method raises a count from 0 to 1."""
         not_locked(folio)
         slots = self.slots_of(folio)
         for slot in slots if page is None else [slots[page]]:

@@ -1,4 +1,4 @@
-"""Random programs: `Steps` runs methods of a subclass with random numbers and logs each call.
+"""Random programs: `Steps` calls methods of a subclass with random numbers and logs each call.
 
 `SWAPCORE_PROGRAMS` multiplies the usual number of programs. The usual number finds a change that breaks a
 common case; ``SWAPCORE_PROGRAMS=20 make test-python`` searches for changes that break a rare case.
@@ -39,7 +39,7 @@ class Steps:
 
     @contextmanager
     def explained(self, what: str) -> Iterator[None]:
-        """Adds ``what`` and the log of steps to an error of the block, as a note."""
+        """Adds a note with ``what`` and the log of steps to an error of the ``with`` block."""
         try:
             yield
         except BaseException as error:
@@ -53,7 +53,7 @@ class Steps:
             getattr(self, name)(a, b, c)
 
     def run(self, names: Iterable[str], rng: random.Random, *, verify_every: int = 1) -> None:
-        """Makes steps with random numbers, and calls `verify` after every ``verify_every``-th step."""
+        """Calls the steps with random numbers, and calls `verify` after every ``verify_every``-th step."""
         for number, name in enumerate(names):
             self.step(name, *(rng.randrange(NUMBER_LIMIT) for _ in range(3)))
             if number % verify_every == 0:

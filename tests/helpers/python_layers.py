@@ -1,4 +1,4 @@
-"""The imports of the Python package, at the top of modules, inside functions, and for type checkers."""
+"""Finds the imports of the Python package: at the top of modules, in functions, and for type checkers."""
 
 from __future__ import annotations
 

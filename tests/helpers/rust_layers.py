@@ -1,8 +1,8 @@
-"""Finds the calls from room to room of a Rust crate in its text: paths, `use` groups and method calls.
+"""Finds the calls between rooms in the text of a Rust crate: paths, `use` groups and method calls.
 
-A method call names no path. For a type with methods in more than one room, the name of the method tells the
-room that it calls. If several rooms define a method of this name, the name of the receiver tells the type, as
-far as `Crate.receivers` knows it.
+A room is a folder or file directly below the source folder, see `layers`. A method call has no path. For a
+type with methods in more than one room, the name of the method tells the called room. If several rooms define
+a method of the same name, the name of the receiver tells the type, if `Crate.receivers` has this name.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def without_tests(code: str) -> str:
 
 @cache
 def tested_code_of(text: str) -> str:
-    """Returns the code of a file without its tests. Cached, because a seeded crate changes only one file."""
+    """Returns the code of a file without its tests; cached, because a seeded crate changes only one file."""
     return without_tests(code_of(text))
 
 
@@ -113,11 +113,11 @@ class Crate(Sources):
 
     # Names of folders and files that contain only tests.
     test_only: frozenset[str] = frozenset({"tests.rs"})
-    # Variables and functions whose type their name tells.
+    # Names of variables and functions, each with the type that a variable or function of this name has.
     receivers: dict[str, str] = field(default_factory=dict)
-    # Types whose methods are followed although all stand in one room.
+    # Types whose method calls are checked although all methods of the type are in one room.
     followed: frozenset[str] = frozenset()
-    # Method names that types outside the crate have too: only the receiver resolves them.
+    # Method names that types outside the crate also have, so only the receiver tells the type of a call.
     foreign_names: frozenset[str] = frozenset()
 
     @cached_property
@@ -153,7 +153,7 @@ class Crate(Sources):
         return {path for path in (self.absolute(file, path) for path in trees + plain) if path}
 
     def upward_paths(self, files: Iterable[str] | None = None) -> list[Upward]:
-        """Returns the paths to rooms of the same or a higher layer, also through re-exports of the root."""
+        """Returns the paths to rooms of the same or a higher layer, also through re-exports of `lib.rs`."""
         found = []
         for file in files or self.code:
             room = self.room_of(file)
@@ -233,7 +233,7 @@ class Crate(Sources):
         return set(self.definitions[name]) if is_plain else set()
 
     def traits_filled_above(self) -> set[str]:
-        """Returns the traits that a room calls through `dyn` and that a room above implements."""
+        """Returns the traits that a room calls through `dyn` and that a room of a higher layer implements."""
         homes = {impl.ty: self.room_of(impl.file) for impl in self.impls if impl.is_trait}
         called = {match[1] for code in self.code.values() for match in re.finditer(r"\bdyn (\w+)", code)}
         return {

@@ -1,7 +1,7 @@
-"""Reads virtual devices and their backing from outside, and recomputes the values that must hold.
+"""Reads virtual devices and their backing through the public API, and recomputes the values that must hold.
 
-This module is written from a description of the kernel and not from the Rust code. It reads the table entry
-of every slot and the backing of each virtual slot. `World` compares the counters of groups.
+This module is written from a description of the kernel and not from the Rust code. `Reader` reads the table
+entry of every slot and the backing of each virtual slot. `World` compares the counters of groups.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 C = sc.SWAPFILE_CLUSTER
 
 LEGAL_ROWS = {
-    "folio folio",  # cached, and neither in zswap nor on a physical device
+    "folio folio",  # the page is only in a cached folio, and neither in zswap nor on a physical device
     "zero folio zero",
     "zero shadow zero",
     "zswap folio",
@@ -30,7 +30,10 @@ LEGAL_ROWS = {
     "swapfile folio",
     "swapfile shadow",
 }
-"""The states of a used virtual slot at rest: type of backing, kind of table entry, zero mark."""
+"""The states that a used virtual slot may have while no operation runs.
+
+A state has the type of the backing, the kind of the table entry, and ``zero`` for a slot with the zero mark.
+"""
 
 
 def zeros(nr_pages: int = 1) -> bytes:
@@ -50,7 +53,7 @@ def noise(seed: int, nr_pages: int = 1) -> bytes:
 
 
 def hard(seed: int, nr_pages: int = 1) -> bytes:
-    """Returns pages that compress to a little less than a page."""
+    """Returns pages that each compress to a little less than a page."""
     rng = random.Random(seed)
     nr_bytes = rng.choice([3570, 3600, 3900, 4040])
     return b"".join(rng.randbytes(nr_bytes) + bytes(PAGE - nr_bytes) for _ in range(nr_pages))
@@ -83,7 +86,7 @@ def parts_of(folios: list[sc.Folio], entry: int, nr_pages: int) -> list[Part]:
 
 
 def data_at(swap: sc.Swap, entry: int, nr_pages: int = 1) -> bytes:
-    """Swaps slots in and returns their bytes. A folio that was cached may cover more slots."""
+    """Swaps slots in and returns their bytes, but not the bytes of other slots that a cached folio covers."""
     folios = swap.swap_in_batch([sc.SwpEntry(entry + page) for page in range(nr_pages)])
     return b"".join(
         part.read() for page, folio in enumerate(folios) for part in parts_of([folio], entry + page, 1)
@@ -213,7 +216,7 @@ class VirtualWorld(World):
 
 
 class Machine(Stage):
-    """A virtual device over a `file_storage`, where a folio keeps its slots after a swap-in."""
+    """A virtual device over a `file_storage`, on which a folio keeps its slots after a swap-in."""
 
     def __init__(
         self,
@@ -260,7 +263,7 @@ class Machine(Stage):
         return [row_of(self.swap, entry) for entry in entries]
 
     def keep(self, *folios: sc.Folio) -> None:
-        """Sets the folios that the test holds, because `World` finds only cached folios on its own."""
+        """Tells `World` the folios that the test holds, because `World` itself finds only cached folios."""
         self.world.folios = list(folios)
 
     def backing_slot(self, entry: int) -> int:

@@ -1,8 +1,8 @@
 """Random programs over virtual slots. Hypothesis or a seed draws the steps; each step is a method.
 
 A step takes three numbers, and each number chooses a folio, run of slots, device or setting. A step may fail
-with an error that the step expects, and then the data is unchanged. `VirtualWorld` checks the states of slots
-and the charges of groups.
+with an error that the step expects, and after such an error the data is unchanged. `VirtualWorld` checks the
+states of slots and the charges of groups.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from helpers.programs import Steps
 from helpers.virtual_facts import C, Part, Reader, VirtualWorld, data_at, hard, noise, parts_of, text, zeros
 
 ORDERS = (0, 0, 0, 1, 2, 3)
-MAX_REFS = 18  # a table word holds counts up to 14
+MAX_REFS = 18  # more than 14, the largest count that a table entry holds without the extend table
 
 
 @dataclass
 class Run:
-    """Used slots, their bytes, and the references of each slot.
+    """Consecutive used slots, the bytes of the slots' pages, and the number of references of each slot.
 
-    Each slot of a longer run has one reference.
+    A run of more than one slot has one reference for each slot.
     """
 
     entry: int
@@ -53,7 +53,7 @@ class Held(NamedTuple):
         return self.part.folio
 
     def overlaps(self, other: Held) -> bool:
-        """Tells whether both parts contain a common page."""
+        """Tells whether both parts contain the same page of the same folio."""
         ends = (self.part.page + self.part.nr_pages, other.part.page + other.part.nr_pages)
         return self.folio == other.folio and self.part.page < ends[1] and other.part.page < ends[0]
 
@@ -67,7 +67,7 @@ class Held(NamedTuple):
 
 @dataclass
 class Size:
-    """The sizes of devices and memory, and the limits of a program. Small sizes make more steps fail."""
+    """The sizes of devices and memory, and the limits of a program; small sizes make more steps fail."""
 
     ghost_pages: int = 8 * C
     physical_pages: int = 2 * C
@@ -78,7 +78,7 @@ class Size:
 
 
 class Program(Steps):
-    """A program on two virtual devices, two files that can fail, zswap and two groups, with page bytes."""
+    """A program on two virtual devices, two files that can fail, zswap and two groups; compares all bytes."""
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class Program(Steps):
     def peek(self, a: int, b: int, _c: int) -> None:
         """Adds a folio with the data of a slot to the swap cache without a read.
 
-        May remove the folio again.
+        If ``b`` is odd, the step removes the folio from the swap cache again.
         """
         if not self.runs or len(self.held) >= self.size.max_held:
             return

@@ -19,7 +19,7 @@ def mode() -> str:
 
 @pytest.fixture
 def scenes() -> Iterator[Callable[..., Scene]]:
-    """Returns a function that makes scenes."""
+    """Returns a function that makes a `Scene`; after the test, `Scene.end` runs for each scene."""
     made: list[Scene] = []
 
     def make(*of: str, **options: Any) -> Scene:  # noqa: ANN401 - the options of `Scene`

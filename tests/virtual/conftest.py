@@ -1,4 +1,4 @@
-"""Fixtures: machines with a virtual device, with zswap (`lz4`) and without."""
+"""Fixtures: `machine` has a virtual device, `lz4` also has zswap, and `machines` makes further machines."""
 
 from helpers.virtual_facts import lz4, machine, machines
 

@@ -1,6 +1,6 @@
-"""The command line: one module for each verb, with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
+"""The command line: each verb is a module with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
 
-A verb imports heavy modules only when it runs, so that ``swapcore --help`` is immediate.
+The module of a verb imports heavy modules inside ``run``, so that ``swapcore --help`` starts fast.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has closed the pipe. Standard output becomes the null device, because Python flushes the
-        # rest of the output at exit.
+        # The reader of the output has closed the pipe. Standard output becomes the null device, because
+        # Python flushes the rest of the output at exit, and a second flush to the pipe would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -50,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Abbreviations are off, because a new option can break a script that uses one.
+    # Abbreviated options are off, because a new option can make an abbreviation in a script ambiguous.
     parser = argparse.ArgumentParser(
         prog="swapcore", description="Linux's swap slot allocator, outside the kernel.", allow_abbrev=False
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         description = f"{module.ABOUT[:1].upper()}{module.ABOUT[1:]}."
@@ -65,9 +65,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Prints the version.
+    """Prints the version of the package.
 
-    argparse's own action needs the version at every start, and reading it is slower than the whole start.
+    The action ``version`` of argparse would need the version at every start, and reading the version from the
+    package metadata takes longer than the rest of the start.
     """
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:

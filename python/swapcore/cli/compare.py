@@ -1,4 +1,4 @@
-"""``swapcore compare``: strategies side by side on one workload."""
+"""``swapcore compare``: compares allocator strategies on one workload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ABOUT = "compare allocator strategies on one workload"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
+    """Adds the arguments of ``swapcore compare``."""
     add_value(parser, "--trace", "NAME|PATH", "workload, or .npz file", default="kernel-build")
     add_value(
         parser,
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--seed", "X", "seed of the order in a round (default: 1)", type=int)
     add_flags(parser, json="print everything as JSON")
     add_plot(parser, "draw a picture too")
-    add_flags(parser, list="print the names of workloads and strategies, and leave")
+    add_flags(parser, list="print the names of workloads and strategies, and exit")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.list:
         return _list(as_json=args.json)
-    # The working directory joins the import path, as with `python -m`, because an installed script does not
-    # search it.
+    # The working directory joins the import path, as with `python -m`, because Python does not search the
+    # working directory for an installed script.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

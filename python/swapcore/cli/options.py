@@ -1,4 +1,4 @@
-"""Common parts of the verbs: options in one form, and the output of a result."""
+"""Common parts of the verbs: functions that add options, and a function that prints a result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_value(parser: Parser, name: str, metavar: str, about: str, **settings: A
         parser: The parser, or a group of its options.
         name: The option, with its dashes.
         metavar: Name of the value in the help text.
-        about: The help text. A ``default`` in the settings is named behind it.
+        about: The help text. If the settings have a ``default``, the help text ends with the default.
         **settings: Other arguments of `argparse.ArgumentParser.add_argument`.
     """
     suffix = " (default: %(default)s)" if "default" in settings else ""
@@ -41,7 +41,7 @@ def add_flags(parser: Parser, **flags: str) -> None:
 
     Args:
         parser: The parser, or a group of its options.
-        **flags: Help text by name; an underscore in a name is a dash of the option.
+        **flags: The help text of each option by name; an underscore in a name becomes a dash of the option.
     """
     for name, about in flags.items():
         parser.add_argument(option(name), action="store_true", help=about)
@@ -49,7 +49,7 @@ def add_flags(parser: Parser, **flags: str) -> None:
 
 def add_size_pages(parser: Parser) -> None:
     """Adds the size of the device that a trace of swap operations fills."""
-    about = "slots of the device (default: the workload fills it to 90 %%)"
+    about = "slots of the device (default: the workload fills the device to 90 %%)"
     add_value(parser, "--size-pages", "N", about, type=int)
 
 
@@ -75,7 +75,7 @@ def _picture_path(path: str) -> str:
 
 
 def option(name: str) -> str:
-    """Returns an option as the user writes it.
+    """Returns an option in the form of the command line, such as ``--size-pages``.
 
     Args:
         name: The option's name in the parsed arguments.
@@ -84,14 +84,14 @@ def option(name: str) -> str:
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Returns the options that the user gave; the callee has the defaults of the others.
+    """Returns the options that the user gave; the function that gets the options has the other defaults.
 
     Args:
         args: The parsed arguments.
-        *names: Options without a default in the parser.
+        *names: Names of options without a default in the parser.
 
     Returns:
-        Values by name.
+        The values of the given options by name.
     """
     return {name: value for name in names if (value := getattr(args, name)) is not None}
 

@@ -1,4 +1,4 @@
-"""``swapcore oracle``: slot for slot against a recorded kernel."""
+"""``swapcore oracle``: compares every slot of the allocator with a recorded kernel."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _SUMS = ("allocations", "frees", "slots", "slots_agreed", "seconds")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
+    """Adds the arguments of ``swapcore oracle``."""
     parser.add_argument(
         "path", nargs="+", metavar="PATH", help="recorded case (.jsonl, .jsonl.gz), or directory of them"
     )
-    add_value(parser, "--profile", "P", "kernel to behave like", default="v618")
+    add_value(parser, "--profile", "P", "profile: the kernel to imitate", default="v618")
     add_flags(parser, json="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays the cases; 0 if all agree, 1 if not, 2 if a case cannot be read."""
+    """Replays the cases; returns 0 if all cases agree, 1 if a case diverges, 2 if a case cannot be read."""
     from swapcore.running.oracle import replay
 
     try:
@@ -112,7 +112,7 @@ def _state(dump: dict[str, Any]) -> list[str]:
 
 
 def _hints(hints: dict[int, tuple[int, int]]) -> str:
-    """Formats the hints of one CPU by order; no hint is the empty text."""
+    """Formats the hints of one CPU by order; returns the empty text for a CPU without hints."""
     return ", ".join(f"o{order} swp({kind}:{offset:#x})" for order, (kind, offset) in sorted(hints.items()))
 
 

@@ -1,4 +1,4 @@
-"""``swapcore replay``: a workload with pages that have data, on one storage, with a proof of every page."""
+"""``swapcore replay``: replays a workload with pages that have data, and proves every page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
 
 ACCESS_OPTIONS = ("memory_max", "memory_high", "swap_max", "swappiness", "memcg", "switch", "plot")
-"""Options of page accesses, which swap operations do not take because they have no groups."""
+"""Options that only page accesses take, because a replay of swap operations has no memory cgroup."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
+    """Adds the arguments of ``swapcore replay``."""
     parser.add_argument(
         "workload",
         nargs="?",
@@ -40,10 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_value(parser, "--size", "SIZE", "size of the device, such as 1G (default: the workload's need)")
     _configure_virtual(parser)
-    add_value(parser, "--algorithm", "A", "of zram: lz4, or zstd if the build has it")
+    add_value(parser, "--algorithm", "A", "algorithm of zram: lz4, or zstd if the build has it")
     add_value(parser, "--path", "FILE", "path of storage file, made if missing (default: a temporary file)")
-    add_value(parser, "--zero-percent", "P", "pages that are zeros (default: 10)", type=float)
-    about = "pages that do not compress; the others do, about 3:1 (default: 10)"
+    add_value(parser, "--zero-percent", "P", "percentage of pages that are zeros (default: 10)", type=float)
+    about = "percentage of pages that do not compress; other pages compress about 3:1 (default: 10)"
     add_value(parser, "--random-percent", "P", about, type=float)
     add_flags(parser, no_verify="do not compare the pages that come back")
     add_value(parser, "--seed", "X", "seed of all random choices", type=int, default=1)
@@ -54,28 +54,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _configure_virtual(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the ghost and the zswap in front of the storage."""
     virtual = parser.add_argument_group("in front of the storage")
-    about = "a device that keeps no pages, such as 15T; before --storage if given"
+    about = "size of a ghost, a device that keeps no pages, such as 15T; in front of --storage if given"
     add_value(virtual, "--ghost", "SIZE", about)
     about = "the ghost records where each page lies; always on if --storage is given too"
     add_flags(virtual, virtual_table=about)
     add_value(virtual, "--zswap", "ALGO", "compressor: lz4, or zstd if the build has it")
-    about = "memory of the machine; zswap may have a fifth of it (default: 16G)"
+    about = "memory of the machine; zswap may use a fifth of the memory (default: 16G)"
     add_value(virtual, "--memory", "SIZE", about)
 
 
 def _configure_kinds(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that only one kind of workload has."""
+    """Adds the options for swap operations alone, and the options for page accesses alone."""
     operations = parser.add_argument_group("swap operations")
-    about = "percentage of releases that read their pages; the others free them unread (default: 100)"
+    about = "percentage of releases that read their pages; other releases only free them (default: 100)"
     add_value(operations, "--read-percent", "P", about, type=float)
     accesses = parser.add_argument_group("page accesses, in a memory cgroup with limits")
-    about = "limit on memory, such as 16M; several give a column each"
+    about = "limit on memory, such as 16M; each of several limits gets a column"
     add_value(accesses, "--memory-max", "SIZE[,...]", about)
     add_value(accesses, "--memory-high", "SIZE", "limit that throttles")
     add_value(accesses, "--swap-max", "SIZE", "limit on swap")
     add_value(accesses, "--swappiness", "N", "0 to 200 (default: 60)", type=int)
     add_value(accesses, "--memcg", "V", "hierarchy: v2, v1 or disabled (default: v2)")
-    about = "a choice of the subsystem, may be repeated"
+    about = "a switch of the subsystem and its word, see Swap.switches; may be repeated"
     add_value(accesses, "--switch", "NAME=WORD", about, action="append")
     add_plot(accesses, "draw traffic over the limit")
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     args.trace = args.workload or args.trace or "kernel-build"
     if args.trace in workloads.WORKLOADS:
         return _accesses(args)
-    # The import is local, because only a trace needs NumPy.
+    # The import is local, because only a trace file and a trace of swap operations need NumPy.
     from swapcore.trace import has_accesses
 
     return _accesses(args) if has_accesses(args.trace) else _operations(args)
@@ -141,7 +141,7 @@ def _accesses(args: argparse.Namespace) -> int:
 
 
 def _shared(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options that both kinds of replay take.
+    """Returns the options that replays of swap operations and of page accesses take.
 
     Each call makes a new ghost, because a ghost can be turned on only once at a time.
     """

@@ -1,4 +1,4 @@
-"""The listings of ``swapcore show`` other than one device: groups, ghost and zswap, memory of slots."""
+"""Listings of ``swapcore show`` that show no single device: groups, ghost and zswap, memory of slots."""
 
 from __future__ import annotations
 
@@ -28,15 +28,20 @@ TREE: dict[str, dict[str, str]] = {
     "job0": {"memory_max": "3M"},
     "job1": {"memory_max": "4M", "swap_max": "1M"},
 }
-"""The groups with their limits. The first group is above the others, which get the processes in turn."""
+"""The groups of ``--memcg`` with their limits.
+
+The first group is the parent of all other groups. The processes of the workload join the other groups in
+turn.
+"""
 
 SHOWN_PART = 0.75
-"""Part of the workload that runs before a listing, because at the workload's end every process has left."""
+"""Share of the `Touch` steps that run before a listing, because at the end of a workload no process is
+left."""
 
 DEFAULT_GHOST = "15T"
 VIRTUAL_ACCESSES = "zipf"
 VIRTUAL_TREE: dict[str, dict[str, str]] = {"job": {"memory_max": "8M", "zswap_max": "2M"}}
-"""The group of ``--swaps`` and ``--zswap``: its cold pages exceed its limit on zswap."""
+"""The group of ``--swaps`` and ``--zswap``, whose cold pages exceed the group's limit on zswap."""
 
 
 class _Scene(NamedTuple):
@@ -46,19 +51,19 @@ class _Scene(NamedTuple):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
-    group = parser.add_argument_group("instead of a device, one of")
+    """Adds the arguments that choose and configure a listing."""
+    group = parser.add_argument_group("one listing instead of the listing of a device")
     add_flags(group, **{name: scene.about for name, scene in SCENES.items()})
-    options = parser.add_argument_group("of these")
+    options = parser.add_argument_group("options of these listings")
     add_value(options, "--ghost", "SIZE", f"size of the ghost (default: {DEFAULT_GHOST})")
-    add_value(options, "--visibility", "V", "of the ghost: visible, listed or hidden")
-    add_value(options, "--algorithm", "A", "of zswap: lz4, or zstd if the build has it")
+    add_value(options, "--visibility", "V", "visibility of the ghost: visible, listed or hidden")
+    add_value(options, "--algorithm", "A", "compressor of zswap: lz4, or zstd if the build has it")
     add_value(options, "--size", "SIZE", "size that --memory-report fills (default: 32G)")
-    add_value(options, "--owner-store", "S", "store of --memory-report (default: shadow)")
+    add_value(options, "--owner-store", "S", "owner store of --memory-report (default: shadow)")
 
 
 def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | None:
-    """Returns the listing to print instead of a device, or None; refuses options of other listings."""
+    """Returns the function of the chosen listing, or None; refuses options that belong to another listing."""
     names = [name for name in SCENES if getattr(args, name)]
     if len(names) > 1:
         raise invalid(f"{', '.join(map(option, names))}: one of them at a time")
@@ -90,7 +95,7 @@ def _owner_stores(args: argparse.Namespace) -> int:
 
 
 def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Runner:
-    """Runs most of a workload in a tree of groups, or in its only group."""
+    """Runs `SHOWN_PART` of a workload in a tree of groups, or in the only group of the tree."""
     from swapcore.running.accesses import Runner
     from swapcore.workloads import Touch
 
@@ -106,7 +111,7 @@ def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Ru
 
 
 def _memcg(args: argparse.Namespace) -> int:
-    """Prints the tree of groups in the middle of a workload."""
+    """Prints the tree of groups after `SHOWN_PART` of a workload."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
     work = workload_of(args.trace or DEFAULT_ACCESSES)
@@ -120,7 +125,7 @@ def _memcg(args: argparse.Namespace) -> int:
 
 
 def _virtual(args: argparse.Namespace) -> int:
-    """Prints devices or zswap after most of a workload on a ghost with a table, zswap, and a device."""
+    """Prints devices or zswap after most of a workload on a ghost with a table, zswap and a device."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
     work = workload_of(args.trace or VIRTUAL_ACCESSES)
@@ -185,4 +190,4 @@ SCENES = {
         ("plot", "size", "owner_store"),
     ),
 }
-"""The listings that can be printed instead of a device."""
+"""The listings that ``swapcore show`` can print instead of the listing of a device, by option."""

@@ -1,6 +1,6 @@
-"""``swapcore show``: the table of swapon --show after a workload, cluster lists, a map of the device.
+"""``swapcore show``: prints devices after a workload as ``swapon --show`` does, cluster lists, and a map.
 
-`swapcore.cli.scenes` has the other listings: ``--memcg``, ``--swaps`` and so on.
+`swapcore.cli.scenes` has all other listings, such as ``--memcg`` and ``--swaps``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TEXT_COLUMNS = ("NAME", "TYPE", "FLAGS")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
+    """Adds the arguments of ``swapcore show``."""
     default = f"default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES}"
     add_value(parser, "--trace", "NAME|PATH", f"workload, or .npz file ({default})")
     add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays the workload and prints the state it leaves."""
+    """Replays the workload and prints the state of the device at the end."""
     from swapcore.running.compare import default_size_pages
     from swapcore.trace import as_trace, columns
 
@@ -127,7 +127,7 @@ def _cell(column: _Column, device: SwapDevice, *, is_exact: bool) -> str:
 
 
 def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float], None]) -> None:
-    """Replays the first operations one by one; splits a large folio without room as the kernel does."""
+    """Replays the first operations one by one; splits a large folio that gets no run, as the kernel does."""
     from swapcore.trace import COLUMNS as TRACE_COLUMNS
 
     slots: dict[int, int | list[int]] = {}
@@ -150,9 +150,9 @@ def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float]
 
 
 def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
-    """Allocates the pages of a folio one by one, head first, then last to second; 0 stands for no room."""
+    """Allocates the pages of a folio one by one: page 0, then the last to page 1; 0 stands for no room."""
     values = [0] * nr
-    # A single page that failed is not requested again.
+    # A folio of one page is not split, because the allocation of the page has failed already.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:
         with suppress(SwapFullError):
             values[page] = int(swap.alloc(cpu=cpu))

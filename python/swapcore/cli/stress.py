@@ -1,4 +1,4 @@
-"""``swapcore stress``: hammer the allocator from many threads, then prove that nothing was lost."""
+"""``swapcore stress``: uses the allocator from many threads, then proves that no slot was lost."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ UNITS = {"freed_slots": "slots", "inuse_pages_end": "slots", "seconds": "s"}
 
 
 LIMITS = {"threads": 2**32 - 1, "pages": 2**32 - 1, "devices": 2**32 - 1, "seed": 2**64 - 1, "seconds": 1e9}
-"""Largest values of the arguments of the Rust core, which checks closer limits itself."""
+"""Largest values that the argument types of the Rust core can hold; the core itself checks smaller limits."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
-    add_value(parser, "--threads", "N", "threads", type=int, default=8)
-    add_value(parser, "--seconds", "S", "duration", type=float, default=10.0)
-    add_value(parser, "--seed", "X", "seed of every choice", type=int, default=1)
-    add_flags(parser, python="Python threads instead of Rust threads")
-    add_value(parser, "--pages", "N", "slots in all", type=int, default=262_144)
-    add_value(parser, "--devices", "N", "devices", type=int, default=2)
-    add_value(parser, "--profile", "P", "kernel to behave like", default="newest")
+    """Adds the arguments of ``swapcore stress``."""
+    add_value(parser, "--threads", "N", "number of threads", type=int, default=8)
+    add_value(parser, "--seconds", "S", "duration in seconds", type=float, default=10.0)
+    add_value(parser, "--seed", "X", "seed of every random choice", type=int, default=1)
+    add_flags(parser, python="run Python threads instead of Rust threads")
+    add_value(parser, "--pages", "N", "slots of all devices together", type=int, default=262_144)
+    add_value(parser, "--devices", "N", "number of devices", type=int, default=2)
+    add_value(parser, "--profile", "P", "profile: the kernel to imitate", default="newest")
     add_flags(parser, json="print the result as JSON")
 
 

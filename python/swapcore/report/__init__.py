@@ -1,4 +1,4 @@
-"""Common parts of every listing: tables, units, progress bars, facts about the machine of a measurement.
+"""Common parts of all listings: tables, units, progress bars, facts about the machine of a measurement.
 
 The module imports a drawing library only when it draws on a terminal.
 """
@@ -60,7 +60,7 @@ class Record:
 
 
 QUIET_SECONDS = 2.0
-"""Least duration of work with a progress bar."""
+"""Seconds that work must take before a progress bar appears."""
 
 KIB = 1024
 
@@ -78,8 +78,8 @@ def print_table(
 ) -> None:
     """Prints columns as swapon and zramctl do.
 
-    On a terminal that is wide enough, rich lays the columns out. Elsewhere blanks pad the cells, because
-    padding cuts no cell off.
+    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere blanks pad the cells,
+    so that no cell is cut off.
 
     Args:
         headings: One heading for each column, with the unit if the column has one.
@@ -117,7 +117,7 @@ def print_columns(
     """Prints a table with one line for each item.
 
     Args:
-        columns: The function of each column that formats an item's cell, by the column's heading.
+        columns: For each heading, the function that formats the cell of an item in this column.
         items: The items.
         file: See `print_table`.
         nr_left: See `print_table`.
@@ -127,12 +127,12 @@ def print_columns(
 
 
 def print_footer(text: str, machine: Mapping[str, object], file: TextIO | None = None) -> None:
-    """Prints the facts below a table of measured times, after an empty line.
+    """Prints an empty line and the facts that belong below a table of measured times.
 
     Args:
         text: The facts.
-        machine: The machine of the measurement, see `machine`. The last line tells if its build is a debug
-            build.
+        machine: The facts that `machine` returned at the measurement. After a measurement with a debug build,
+            one more line says that the times mean nothing.
         file: The output file; standard output if None.
     """
     print(f"\n{text}", file=file)
@@ -151,7 +151,7 @@ def _print_rich(
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < nr_left else "right")
     for row in rows:
-        # Text instead of str, because rich reads a strategy's name such as "[x]" as markup.
+        # Each cell is a `Text`, because rich would read the name of a strategy such as "[x]" as markup.
         table.add_row(*map(Text, row))
     Console(file=file).print(table)
 
@@ -207,9 +207,9 @@ def fragmentation_map(used_share: Sequence[float], *, width: int = 64) -> list[s
         width: Clusters in a line.
 
     Returns:
-        The lines; each begins with the index of its first cluster.
+        The lines. Each line begins with the index of the first cluster of the line.
     """
-    # Only an empty cluster gets the first shade, and only a full cluster the last one.
+    # Only an empty cluster gets the first shade, and only a full cluster gets the last shade.
     inner = len(_SHADES) - 2
     cells = [
         _SHADES[0]
@@ -233,9 +233,10 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
         root: The topmost group.
 
     Returns:
-        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes`` and ``swap_max``
-        (bytes or ``"max"``; None for the root, which has no such files; with ``v1`` swap is memory and swap
-        together), ``events`` of the group itself by name, and ``children``, a list of such dicts.
+        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes``, ``swap_max``,
+        ``events`` (the events of the group itself by name) and ``children`` (a list of such dicts). An amount
+        is a number of bytes, a limit can be ``"max"``, and both are None for the root of ``v2``, which has no
+        such files. With ``v1``, the amounts of swap are memory and swap together.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
 
@@ -267,17 +268,17 @@ _MEMCG_EVENTS = {
     "swap-max": "swap_events_max",
     "swap-fail": "swap_events_fail",
 }
-"""Events of a group in the table, with their names in `MemCgroup.counters`."""
+"""Maps the name of each event in the table to the name of the event's counter in `MemCgroup.counters`."""
 
 _MEMCG_LIMITS = (
     ("memory", "memory_pages", ("memory.max", "memory.limit_in_bytes")),
     ("swap", "swap_pages", ("memory.swap.max",)),
     ("swap", "memsw_pages", ("memory.memsw.limit_in_bytes",)),
 )
-"""Charged resources, each with its counter and the files that have its limit, by hierarchy."""
+"""For each charged resource its name, its key in `MemCgroup.counters`, and the files that have its limit."""
 
 _V1_UNLIMITED_BYTES = 9223372036854771712
-"""The number for "no limit" in the files of ``v1``: the largest number of whole pages, in bytes."""
+"""The number that the files of ``v1`` have for "no limit": the largest number of whole pages, in bytes."""
 
 
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
@@ -328,18 +329,18 @@ def _cpu_model() -> str:
                 if key.strip() == "model name":
                     return value.strip()
     except OSError:
-        pass  # A system other than Linux has no such file, so the platform module answers.
+        pass  # Only Linux has /proc/cpuinfo, so on other systems the module `platform` returns the model.
     return platform.processor() or platform.machine()
 
 
 @contextmanager
 def progress(description: str, total: float, *, is_timed: bool = False) -> Iterator[Callable[[float], None]]:
-    """Shows a progress bar on standard error, if that is a terminal, once the work has taken two seconds.
+    """Shows a progress bar on standard error after two seconds of work, if standard error is a terminal.
 
     Args:
         description: Name of the work.
-        total: Steps, or seconds if ``is_timed``.
-        is_timed: The bar follows the clock instead of calls.
+        total: Number of steps, or of seconds if ``is_timed`` is True.
+        is_timed: True lets the bar follow the clock instead of the number of steps done.
 
     Yields:
         A function to call with the number of steps done so far.

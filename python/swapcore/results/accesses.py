@@ -31,27 +31,30 @@ class AccessReplay(Replay):
         zero_percent: Percentage of pages that are zeros until they are written.
         random_percent: Percentage of pages that do not compress.
         seed: Seed of the contents, and of the accesses of a workload with a name.
-        is_verified: Each page that came back from swap was compared with its expected content, and was the
-            same.
-        accesses: Accesses done.
-        writes: Accesses that wrote.
-        first_touches: Accesses that were the first of their page.
-        verified_pages: Pages compared as a whole.
+        is_verified: True if each page that came back from swap was compared with its expected content, and
+            had this content.
+        accesses: Number of accesses done.
+        writes: Number of accesses that wrote.
+        first_touches: Number of accesses that were the first access to their page.
+        verified_pages: Number of pages that were compared as a whole.
         oom_kills: Processes that ended early because their group had no memory to charge.
-        ns_per_access: CPU time per access, in ns, with faults and reclaim, without contents and comparisons.
-        memory_peak_bytes: Most memory charged at one time; None without a group.
-        swap_peak_bytes: Most swap charged at one time (``v1``: memory and swap); None without a group.
+        ns_per_access: CPU time per access in ns, including faults and reclaim, but without the time to make
+            and compare contents.
+        memory_peak_bytes: Largest amount of memory charged at one time; None without a group.
+        swap_peak_bytes: Largest amount of swap charged at one time (with ``v1``: of memory and swap
+        together);
+            None without a group.
         counters: Counters of the subsystem and its group by kernel name.
         memory_events: Counts of ``memory.events``, with ``v1`` too; empty without a group.
-        swap_events: Counts of ``memory.swap.events``, in the same form.
+        swap_events: Counts of ``memory.swap.events``, with ``v1`` too; empty without a group.
         machine: See `swapcore.report.machine`.
-        zswap_at_peak: Figures of zswap when it held most pages, under kernel names; empty without zswap. The
-            replay reads the figures every 1,024 accesses.
-        zswap_ratio: Bytes of the pages in zswap at that moment, divided by the bytes of its pools; None if
-            zswap held no page.
-        broken_invariant: Message of `Swap.check` at the end; None if every invariant holds. Only the switch
-            ``rfc_literal`` can set it, because its defects break invariants; without the switch, a broken
-            invariant raises.
+        zswap_at_peak: Figures of zswap when zswap held the most pages, under kernel names; empty without
+            zswap. The replay reads the figures every 1,024 accesses.
+        zswap_ratio: Bytes of the pages in zswap in ``zswap_at_peak``, divided by the bytes of the pools; None
+            if zswap held no page.
+        broken_invariant: Message of `Swap.check` at the end; None if every invariant holds. Only a run with
+            the switch ``rfc_literal`` can have a message, because the defects of this switch break
+            invariants. In a run without the switch, a broken invariant raises.
     """
 
     workload: str
@@ -145,7 +148,7 @@ class LimitSweep(report.Record):
 
 
 def _counts(run: AccessReplay) -> dict[str, int]:
-    """Returns all counts of a run. The keys are the names of the rows that `table` prints."""
+    """Returns all counts of a run by name, where a name is the heading of a row that `table` prints."""
     events = {f"memory.events {name}": count for name, count in run.memory_events.items()}
     events |= {f"memory.swap.events {name}": count for name, count in run.swap_events.items()}
     return run.counters | events

@@ -37,20 +37,21 @@ class StrategyResult:
 
     Attributes:
         strategy: The strategy's name.
-        allocations: Allocations in the workload.
-        failures: Requests without room by order; order 0 includes the pages of split folios.
+        allocations: Number of allocations in the workload.
+        failures: Number of allocations that failed, by order; order 0 includes the pages of split folios.
         ns_per_op: Median over the rounds of CPU time per operation, in ns.
         ns_per_op_quartiles: First and third quartile of the CPU time per operation, in ns.
         ratio: Median over the rounds of the strategy's time divided by the first strategy's time.
-        ratio_quartiles: First and third quartile of that ratio.
+        ratio_quartiles: First and third quartile of ``ratio`` over the rounds.
         fallback_percent: Percentage of the pages of large folios that had to be placed one by one.
-        dropped_pages: Pages that found no slot at all.
+        dropped_pages: Number of pages that found no slot, not even as single pages.
         static_bytes: Bytes of metadata of the empty device.
         bytes_at_peak: Bytes of metadata, static and dynamic, when the workload is at its peak.
         used_slots_peak: Slots in use when the workload is at its peak.
         bytes_per_used_slot: ``bytes_at_peak / used_slots_peak``.
-        fragmentation: Mean over the run of 1 - free slots in aligned free runs of 16 / free slots.
-        rounds_ns_per_op: CPU time per operation of every round, in ns, in order.
+        fragmentation: Mean over the run of 1 - (free slots in aligned free runs of 16 slots) / (free slots).
+        rounds_ns_per_op: CPU time per operation in ns, one element for each round, in the order of the
+            rounds.
     """
 
     strategy: str
@@ -80,7 +81,7 @@ class Comparison(report.Record):
         nr_cpus: CPUs in the workload.
         size_pages: Slots of the device, header included.
         rounds: Timed rounds.
-        seed: Seed of the order inside the rounds.
+        seed: Seed of the order of the strategies inside each round.
         floor_ns_per_op: Cost of the replay without an allocator in ns per operation, median over the rounds.
         results: One result for each strategy, in the caller's order.
         machine: See `swapcore.report.machine`.
@@ -99,7 +100,7 @@ class Comparison(report.Record):
     notes: tuple[str, ...] = NOTES
 
     def to_numpy(self) -> NDArray[Any]:
-        """Returns one structured row for each strategy, without failures and single rounds."""
+        """Returns one structured row for each strategy, without failures, quartiles and single rounds."""
         import numpy as np
 
         fields = [
@@ -119,7 +120,7 @@ class Comparison(report.Record):
         Args:
             file: The output file; standard output if None.
         """
-        # 0 bytes mean that the strategy does not report its memory, so the table prints "-".
+        # A strategy that does not report its memory has 0 bytes, so the table prints "-" for 0 bytes.
         columns: dict[str, Callable[[StrategyResult], str]] = {
             "strategy": lambda one: one.strategy,
             "allocations": lambda one: f"{one.allocations}",

@@ -14,7 +14,8 @@ from .replays import Replay, zswap_rows
 class FolioReplay(Replay):
     """Holds the result of `replay`.
 
-    A page is one of ``swapped_in_pages``, ``unread_pages``, ``dropped_pages`` and ``refused_pages``.
+    Each page of the workload counts in exactly one of ``swapped_in_pages``, ``unread_pages``,
+    ``dropped_pages`` and ``refused_pages``.
 
     Attributes:
         trace: Name or path of the workload.
@@ -28,32 +29,33 @@ class FolioReplay(Replay):
         zero_percent: Percentage of pages that are zeros.
         random_percent: Percentage of pages that do not compress.
         read_percent: Percentage of releases that read their pages.
-        is_verified: Each page read was compared with its written content, and was the same.
-        ops: Operations of the workload.
-        swapped_out_pages: Pages that got a slot.
-        swapped_in_pages: Pages that were read back, including the pages left at the end of the workload.
-        unread_pages: Pages that were given up unread.
-        dropped_pages: Pages that got no slot.
-        refused_pages: Pages that got a slot but no place for their data, because zswap did not take them and
-            no device is behind the ghost. Refused pages stay in memory, as in the kernel, and take no
-            further part.
-        fallback_pages: Pages of large folios that were split because there was no run.
-        swap_in_folios: Folios of the pages that were read back.
-        ns_per_page_out: CPU time of the swap-outs per page, in ns, without the making of the contents.
-        ns_per_page_in: CPU time of the swap-ins per page, in ns, without the comparison.
-        peak_pages: Most slots in use at one time.
-        end_pages: Slots in use at the end of the workload.
+        is_verified: True if each page read was compared with its written content, and had this content.
+        ops: Number of operations of the workload.
+        swapped_out_pages: Number of pages that got a slot.
+        swapped_in_pages: Number of pages that were read back, including pages in use at the end of the
+            workload.
+        unread_pages: Number of pages that were freed without a read.
+        dropped_pages: Number of pages that got no slot.
+        refused_pages: Number of pages that got a slot but no place for their data, because zswap did not take
+            the page and no device is behind the ghost. A refused page stays in memory, as in the kernel, and
+            takes no further part in the replay.
+        fallback_pages: Number of pages of large folios that were split because there was no run.
+        swap_in_folios: Number of folios that the swap-ins made.
+        ns_per_page_out: CPU time of the swap-outs per page in ns, without the time to make contents.
+        ns_per_page_in: CPU time of the swap-ins per page in ns, without the time to compare contents.
+        peak_pages: Largest number of slots in use at one time.
+        end_pages: Number of slots in use at the end of the workload.
         peak_stats: Figures of the storage when the workload is at its peak, under kernel names.
         memory_bytes_at_peak: Memory or file space of the pages at the peak, in bytes; None if the storage
-            does not measure it.
+            does not measure this amount.
         compression_ratio: Bytes of the pages stored at the peak, divided by the memory for them; None if the
             storage does not compress.
         zswap_at_peak: Figures of zswap when the workload is at its peak, under kernel names; empty without
             zswap.
-        zswap_ratio: Bytes of the pages in zswap at the peak, divided by the bytes of its pools; None if zswap
-            holds no page.
-        counters: Counters of the subsystem by kernel name. A counter by page size is listed only if it is not
-            0.
+        zswap_ratio: Bytes of the pages in zswap at the peak, divided by the bytes of the pools of zswap; None
+            if zswap holds no page.
+        counters: Counters of the subsystem by kernel name. A counter of one folio size is listed only if the
+            counter is not 0.
         machine: See `swapcore.report.machine`.
     """
 

@@ -1,4 +1,4 @@
-"""Results of a measurement of memory, and the published figures beside them."""
+"""Results of a measurement of memory, and published figures to compare the results with."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ USED_PERCENT = (0, 25, 50, 75, 100)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Describes one way to set swap up.
+    """Describes one combination of ghost, device and zswap to measure.
 
     Attributes:
         about: Description in one line.
-        has_ghost: There is a ghost, in front of the device or alone.
-        has_virtual_table: The ghost records where pages lie.
-        has_device: There is a device for data, which keeps no data in this measurement.
-        has_zswap: Pages go to zswap; otherwise pages go to the device, or are zeros.
+        has_ghost: True if there is a ghost, in front of the device or alone.
+        has_virtual_table: True if the ghost records where pages lie.
+        has_device: True if there is a device for pages, which keeps no data in this measurement.
+        has_zswap: True if pages go to zswap; otherwise pages go to the device, or are zeros.
     """
 
     about: str
@@ -47,18 +47,18 @@ CONFIGURATIONS = {
         has_device=True,
     ),
 }
-"""Every way that is measured, by name."""
+"""Every measured configuration, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Holds a published figure that was measured on a kernel, for 32 GB of swap.
+    """Holds published figures that were measured on a kernel, for 32 GB of swap.
 
     Attributes:
-        id: The figure's row in `docs/benchmarks.md`, which lists published results.
+        id: The row of the figures in `docs/benchmarks.md`, which lists published results.
         about: The measured configuration.
-        megabytes: Megabytes at 0, 25, 50, 75 and 100 % in use, as printed; None where the source prints no
-            figure.
+        megabytes: Megabytes at 0, 25, 50, 75 and 100 % of the slots in use, as the source prints the figures;
+            None where the source prints no figure.
         source: Place and date of the publication.
     """
 
@@ -94,13 +94,14 @@ class MemoryUse:
         used_slots: Slots in use at each step.
         parts: Bytes at each step by purpose, see `SwapDevice.memory`. ``zswap_map_bytes`` is the map that
             finds the entries of slots that have no virtual word.
-        total_bytes: Sum of the parts at each step: the bytes that record where pages are. The pages
-            themselves, compressed or not, are no part of the sum. The entries of zswap are no part of it
-            either, because a kernel has them in every configuration.
+        total_bytes: Sum of the parts at each step: the bytes that record where pages are. The sum does
+            not include the pages themselves, compressed or not. The sum does not include the entries of zswap
+            either, because a kernel has these entries in every configuration.
         zswap_entry_bytes: Bytes of the entries of zswap at each step, which ``total_bytes`` leaves out.
         bytes_per_slot: ``total_bytes`` divided by the slots in use; None at 0 slots.
-        table_bytes_per_slot: Bytes of the words of a slot (entry, virtual word, and the entry of the slot
-            behind it), added since the empty device and divided by the slots in use; None at 0 slots.
+        table_bytes_per_slot: Bytes of the words of a slot: the slot's table entry, its virtual word, and the
+            entry of the slot behind a virtual slot. The figure is the growth of these bytes since the empty
+            device, divided by the slots in use; None at 0 slots.
     """
 
     configuration: str
@@ -118,11 +119,12 @@ class MemoryReport(report.Record):
     """Holds the result of `measure`.
 
     Attributes:
-        size_bytes: Bytes of the slots that are filled; each device has one cluster more, for its header.
+        size_bytes: Bytes of the slots that the measurement fills; each device has one cluster more, because
+            the header takes a slot.
         owner_store: The store that holds the owners of slots.
         used_percent: The steps, in percent of the slots.
-        uses: One cost for each configuration.
-        published: Published figures, all for 32 GB.
+        uses: The cost of each configuration.
+        published: Published figures, all for 32 GB of swap.
     """
 
     size_bytes: int

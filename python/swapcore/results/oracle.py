@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SLOT_SWAPPED, SLOT_CACHED, SLOT_BAD = 1, 2, 3
-"""Bytes of `SwapDevice.slots` for slots that are not free."""
+"""The bytes of `SwapDevice.slots` for slots that are swapped out, cached and bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Divergence:
         op: The operation that was recorded on the line.
         expected: The kernel's outcome.
         got: The outcome of swapcore.
-        dump: `Swap.dump` at that moment: the state of all lists and hints.
+        dump: `Swap.dump` at the divergence: the state of all cluster lists and hints.
     """
 
     line: int
@@ -29,7 +29,7 @@ class Divergence:
     dump: dict[str, Any]
 
     def __str__(self) -> str:
-        """Returns everything but the dump in one line."""
+        """Returns one line with all attributes but the dump."""
         return f"line {self.line}, {self.op}: expected {self.expected}, got {self.got}"
 
 
@@ -42,12 +42,13 @@ class CaseResult:
         family: The kind of workload.
         path: The case file.
         profile: The profile of the replay.
-        allocations: Requests recorded, failed requests included.
-        frees: Slots that the recording frees.
-        slots: Slots handed out in the recording.
-        slots_agreed: Slots that swapcore handed out in the same place, up to the first divergence.
+        allocations: Number of recorded allocations, failed allocations included.
+        frees: Number of slots that the recording frees.
+        slots: Number of slots that the recording hands out.
+        slots_agreed: Number of slots that swapcore handed out in the recorded place, up to the first
+            divergence.
         seconds: Wall time of the replay.
-        divergence: None if all agreed.
+        divergence: The first divergence; None if everything agreed.
     """
 
     case: str
@@ -63,12 +64,12 @@ class CaseResult:
 
     @property
     def ok(self) -> bool:
-        """Returns whether every slot and every recorded state agreed."""
+        """Returns True if every slot and every recorded state agreed."""
         return self.divergence is None
 
     @property
     def agreement(self) -> float:
-        """Returns the part of the slots that agreed, 0 to 1."""
+        """Returns the share of the slots that agreed, 0 to 1."""
         return self.slots_agreed / self.slots if self.slots else float(self.ok)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bytes that each owner store takes, and their table."""
+"""Results of a measurement of owner stores, and the table of the results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class OwnerMemory(report.Record):
     Attributes:
         owner_store: The store's name.
         size_bytes: Size of the device in bytes.
-        static_bytes: Bytes of owners that are there from swapon on.
+        static_bytes: Bytes of owners that the store allocates at swapon.
         bytes_per_used_cluster: Bytes of owners of one cluster in use, without the cluster's table.
-        bytes_per_used_slot: Bytes of table and owners of one slot, in clusters that are full.
+        bytes_per_used_slot: Bytes of the table and of the owners for one slot, in full clusters.
     """
 
     owner_store: str

@@ -1,4 +1,4 @@
-"""Common parts of the results of both kinds of replays."""
+"""Common parts of the results of replays with folios and of replays of page accesses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Replay(report.Record):
-    """Names the attributes of both kinds of results that their tables show in the same way."""
+    """Base class of `FolioReplay` and `AccessReplay` with the attributes that both tables show alike."""
 
     __slots__ = ()
 
@@ -28,13 +28,13 @@ class Replay(report.Record):
 
 
 def zswap_rows(runs: Sequence[Replay]) -> list[list[str]]:
-    """Returns the table's rows of zswap's peak figures.
+    """Returns the rows of a table that show the figures of zswap at the peak.
 
     Args:
         runs: The results, one for each column of values.
 
     Returns:
-        Rows with name, values and unit; none without zswap.
+        Rows with name, values and unit; no rows for results without zswap.
     """
     if runs[0].zswap is None:
         return []

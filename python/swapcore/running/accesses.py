@@ -1,8 +1,8 @@
-"""Replay of page accesses under the limits of a memory cgroup, with their cost and a proof of each page.
+"""Replay of page accesses under the limits of a memory cgroup: the cost, and a proof of each page.
 
 `replay_accesses` runs a workload of `swapcore.workloads`, or recorded accesses, in one group of a fresh
-subsystem. `replay_over_limits` runs the workload once for each of several limits, for a table or a picture of
-the cost of a limit.
+subsystem. `replay_over_limits` runs the workload once for each of several limits, so that a table or a
+picture can show the cost of a limit.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ COUNTERS = (
     "pgscan",
     "pgsteal",
 )
-"""Counters that a result lists even if they are 0, where the subsystem has them."""
+"""Names of the counters that a result lists, even if a counter is 0, where the subsystem has the counter."""
 
 LIMITS = ("memory_max", "memory_high", "swap_max")
-"""Limits of a run."""
+"""Attributes of `AccessRun` that are limits of the group."""
 
 MEMORY_EVENTS = ("high", "max", "oom", "oom_kill")
 """Lines of ``memory.events`` that a result lists."""
@@ -84,7 +84,7 @@ class Runner:
             swap: The subsystem, with as many CPUs as the workload names.
             group_of: Returns the group of a process by the process's number; None is the root. A fork stays
                 in the group of its parent.
-            **contents: Attributes of `AccessRun` that decide the contents of pages.
+            **contents: The attributes of `AccessRun` that decide the contents of pages, by name.
         """
         self.totals = dict.fromkeys(("accesses", "writes", "first_touches", "verified_pages", "cpu_ns"), 0)
         self.oom_kills = 0
@@ -94,7 +94,7 @@ class Runner:
         self._processes: dict[int, tuple[Mm, int]] = {}
 
     def run(self, steps: Iterable[Step], progress: Callable[[int], None] | None = None) -> None:
-        """Runs steps in order; a process that is killed for want of memory takes no further part.
+        """Runs steps in order; the steps of a process that was killed for lack of memory are left out.
 
         Args:
             steps: The steps.
@@ -149,19 +149,19 @@ class Runner:
 class AccessRun(Run):
     """Describes one replay of page accesses, see `replay_accesses`.
 
-    The other attributes are those of `Run`. The default storage is a `Zram` with room for twice the workload.
-    The seed also decides the accesses of a workload that is given by name.
+    `Run` lists the other attributes. The default storage is a `Zram` with room for twice the pages of the
+    workload. The seed also decides the accesses of a workload that is given by name.
 
     Attributes:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
         memory_max: Limit on memory, with unit or in bytes. None or ``"max"`` is no limit.
-        memory_high: Throttle limit on memory, in the same form. ``v1`` has none.
-        swap_max: Limit on swap, in the same form. With ``v1`` it needs ``memory_max``, because the sum of the
-            two is the limit on memory and swap.
+        memory_high: Throttle limit on memory, in the form of ``memory_max``. ``v1`` has no throttle limit.
+        swap_max: Limit on swap, in the form of ``memory_max``. With ``v1`` a ``swap_max`` needs a
+            ``memory_max``, because ``v1`` has a limit on memory and swap together, which is set to the sum.
         swappiness: 0 to 200. With 0 the reclaim of a limit swaps no page.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
-        memcg: ``v2``, ``v1`` or ``disabled``, which has no limits.
+        memcg: ``v2``, ``v1`` or ``disabled``; a run with ``disabled`` has no limits.
     """
 
     workload: str | os.PathLike[str] | Accesses | Workload = "zipf"
@@ -175,7 +175,7 @@ class AccessRun(Run):
 
 
 class SweepOptions(RunOptions, total=False):
-    """Options of `replay_over_limits`: the attributes of `AccessRun` that all its runs share."""
+    """Options of `replay_over_limits`: the attributes of `AccessRun` that all runs of a sweep share."""
 
     memory_high: str | int | None
     swap_max: str | int | None
@@ -218,14 +218,14 @@ def replay_accesses(
 
 
 def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> AccessReplay:
-    """Runs one replay as described.
+    """Runs the replay that an `AccessRun` describes.
 
     Args:
         how: The description.
         progress: Called with accesses done and accesses in all.
 
     Returns:
-        The result. Errors are those of `replay_accesses`.
+        The result. The function raises the errors of `replay_accesses`.
     """
     work = workload_of(how.workload, how.seed)
     files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)
@@ -233,7 +233,7 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
     swap, devices = how.turn_on(work.nr_cpus, switches=how.switches, memcg=how.memcg)
     group = None
     if how.memcg != "disabled":
-        # The swappiness is set first, because with v1 a new group inherits it.
+        # The swappiness is set first, because with v1 a new group inherits the swappiness of the root.
         swap.swappiness = how.swappiness
         group = swap.memcg.create("workload", **files)
         swap.set_memcg_policy(how.policy)
@@ -275,7 +275,7 @@ def _run_steps(
     how: AccessRun,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, int]:
-    """Runs the workload to its end; returns the figures of zswap at its peak."""
+    """Runs the workload to its end; returns the figures of zswap when zswap held the most pages."""
     zswap_at_peak: dict[str, int] = {}
 
     def tell(done: int) -> None:
@@ -303,8 +303,8 @@ def replay_over_limits(
 
     Args:
         workload: As for `replay_accesses`; one workload serves all runs.
-        memory_max: The limits, each as for `replay_accesses`.
-        make_storage: Returns the storage of the next run.
+        memory_max: The limits, each in the form that `replay_accesses` takes.
+        make_storage: Function that returns the storage of the next run.
         progress: Called with accesses done and accesses in all, over all runs.
         **options: The other attributes of `AccessRun`, without ``memory_max``.
 
@@ -350,7 +350,7 @@ def workload_of(workload: str | os.PathLike[str] | Accesses | Workload, seed: in
 
 
 def default_size_pages(work: Workload) -> int:
-    """Returns the size of a device with room for twice the pages that live at one time, in whole clusters.
+    """Returns the size of a device with room for twice the pages in use at one time, in whole clusters.
 
     Args:
         work: The workload.
@@ -402,7 +402,7 @@ def _peak(usage: dict[str, int], *names: str) -> int | None:
 
 
 def _broken_invariant(swap: Swap) -> str | None:
-    """Proves every invariant; with the switch ``rfc_literal``, returns the message of a broken one."""
+    """Proves every invariant; with ``rfc_literal``, returns the message of a broken invariant."""
     try:
         swap.check()
     except InvariantError as error:

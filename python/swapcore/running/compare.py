@@ -1,7 +1,8 @@
 """Strategies side by side on one workload: time, failures, fallback, memory, fragmentation.
 
-`compare` builds every strategy afresh for each round and interleaves the strategies, so that a slow minute of
-the machine hits all of them. A ratio compares two times of one round, and the result is the median ratio.
+`compare` makes a new instance of every strategy for each round and interleaves the strategies, so that a slow
+minute of the machine slows all strategies. A ratio divides two times of the same round, and the result has
+the median of the ratios.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def compare(
 
     Args:
         trace: A workload as for `swapcore.trace.load`, or a loaded workload.
-        strategies: Each as for `swapcore.strategy.resolve`; ratios are relative to the first strategy.
+        strategies: Names or classes as for `swapcore.strategy.resolve`; ratios are relative to the first.
         rounds: Number of timed replays of each strategy.
         size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
-        seed: Seed of the order inside the rounds.
+        seed: Seed of the order of the strategies inside each round.
         progress: Called with replays done and replays in all.
 
     Returns:
@@ -104,7 +105,10 @@ class _Timing:
         return [self._replay(factory, FRAGMENTATION_SAMPLES) for factory in self.factories]
 
     def time_ns(self, seed: int) -> tuple[list[list[float]], list[float]]:
-        """Returns times by strategy and round, and floors by round, in ns per operation."""
+        """Returns the times of each strategy, and the times without an allocator, in ns per operation.
+
+        Each list of times has one element for each round.
+        """
         times_ns: list[list[float]] = [[] for _ in self.factories]
         floors_ns: list[float] = []
         visit = list(range(len(self.factories)))

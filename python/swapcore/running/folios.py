@@ -1,7 +1,8 @@
-"""Replay of a workload with folios that have data, with their cost on one storage and a proof of each page.
+"""Replay of a workload with folios that have data: the cost on one storage, and a proof of each page.
 
-`replay` swaps a folio out for every allocation of the workload and swaps it in for every release. The content
-of a page is a function of seed and page, so `replay` compares each page that comes back with its content.
+`replay` swaps out a folio for every allocation of the workload, and swaps in the pages of the folio for every
+release. The content of a page is a function of the seed and the page, so `replay` can compare each page that
+is swapped in with the expected content.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ COUNTERS = (
     "thp_swpout",
     "thp_swpout_fallback",
 )
-"""Counters that a result lists even if they are 0."""
+"""Names of the counters that a result lists, even if a counter is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolioRun(Run):
     """Describes one replay with folios, see `replay`.
 
-    The other attributes are those of `Run`. The default storage is a `Zram` that the workload fills to 90 %.
+    `Run` lists the other attributes. The default storage is a `Zram` that the workload fills to 90 %.
 
     Attributes:
-        trace: A workload as for `swapcore.trace.load`, or a loaded one.
-        read_percent: Percentage of releases that read their pages back, drawn by ``seed``. The others free
-            them unread.
+        trace: A workload as for `swapcore.trace.load`, or a loaded trace.
+        read_percent: Percentage of releases that read their pages back, drawn by ``seed``. The other releases
+            free their pages without a read.
     """
 
     trace: str | os.PathLike[str] | Trace = "kernel-build"
@@ -87,14 +88,14 @@ def replay(
 
 
 def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> FolioReplay:
-    """Runs one replay as described.
+    """Runs the replay that a `FolioRun` describes.
 
     Args:
         how: The description.
         progress: Called with operations done and operations in all.
 
     Returns:
-        The result. Errors are those of `replay`.
+        The result. The function raises the errors of `replay`.
     """
     loaded = how.trace if isinstance(how.trace, Trace) else load(how.trace)
     how = how.with_storage(default_size_pages(loaded))

@@ -1,4 +1,4 @@
-"""Measurement of the bytes that each way of swapping takes for its slots."""
+"""Measurement of the memory that each configuration of swap takes to record where pages are."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def measure(
     """Fills devices and counts the bytes that record where pages are.
 
     Args:
-        size: Size of the slots to fill, with unit or in bytes. The size is a multiple of 8M, because each
-            step is whole clusters.
+        size: Size of the slots to fill, with unit or in bytes. The size must be a multiple of 8M, because
+            each step fills whole clusters.
         configurations: Names in `CONFIGURATIONS`.
         owner_store: See `Swap.switches`.
         progress: Called with folios swapped out and folios in all.
 
     Returns:
-        Bytes at each step.
+        The bytes of each configuration at each step.
 
     Raises:
         InvalidArgumentError: EINVAL; a malformed size, a size that is too large or no multiple of 8M, or an
@@ -74,14 +74,15 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
     configuration = CONFIGURATIONS[name]
     zswap = "lz4" if configuration.has_zswap else None
     swap = Swap(switches={"owner_store": owner_store}, zswap=zswap)
-    # One cluster more, because the header's cluster has no run that fills the cluster.
+    # The device has one cluster more, because no run of a whole cluster fits into the cluster of the header.
     pages = size_pages + SWAPFILE_CLUSTER
     devices: list[SwapDevice] = []
     if configuration.has_ghost:
         devices.append(swap.swapon(Ghost(pages, virtual_table=configuration.has_virtual_table)))
     if configuration.has_device:
         devices.append(swap.swapon(Null(pages=pages)))
-    # Without a device and zswap no place takes pages, so the folios are zeros, which a ghost marks.
+    # Without a device and without zswap no place takes data, so the folios are zeros, because a ghost records
+    # a page of zeros as a mark.
     data = b"x" if configuration.has_device or configuration.has_zswap else None
     group = swap.memcg.create("group")
     used_slots, parts, entries, nr_out = [], [], [], 0
@@ -112,7 +113,10 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
 
 
 _PARTS = ("static_bytes", "index_bytes", "table_bytes", "virtual_table_bytes", "owner_bytes", "extend_bytes")
-"""Parts of a device's memory that a report counts; released tables kept for reuse are not in use."""
+"""Keys of `SwapDevice.memory` that a report counts.
+
+``pool_bytes`` is not among the keys, because released tables that are kept for reuse are not in use.
+"""
 
 
 def _parts(swap: Swap, devices: list[SwapDevice]) -> dict[str, int]:

@@ -5,9 +5,9 @@ given and taken, frees, swapoff, and the slots in use after each line. `replay_c
 to a `swapcore.Swap` in the same order. The replay ends with agreement on every slot, or with the first line
 on which recording and replay differ.
 
-The file does not hold the kernel's knowledge of pages and processes. The replay therefore stands for a
-cached slot by an order-0 folio that stays mapped. The allocator keeps that folio until it takes the slot back
-by itself, and the file says when the kernel took it back.
+The file does not record the kernel's pages and processes. The replay therefore puts a mapped folio of order 0
+into the swap cache for each slot that the kernel had in its swap cache. The folio stays in the cache until
+the allocator takes the slot back by itself, and the file records when the kernel took the slot back.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ COUNT_OVERFLOW = 15
 """An inline count of 15 says that the full count is in the extend table."""
 
 MALFORMED = (LookupError, TypeError, ValueError, OverflowError, AttributeError)
-"""Exceptions of reading a field that is missing or has another type."""
+"""Exceptions that Python raises when a field of a line is missing or has an unexpected type."""
 
 OPERATIONS = ("swapon", "swapoff", "alloc", "free", "put", "dup", "reuse", "settle", "end")
-"""Operations that a replay repeats, each by the method of `_Replay` with its name."""
+"""Operations that a replay repeats; the method of `_Replay` for ``alloc`` is ``_alloc``, and so on."""
 
 SILENT_OPS = frozenset({"map", "populate", "note", "skip"})
 """Operations of the recording script that cause no swap activity."""
 
 
 def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Finds the case files of paths.
+    """Returns the case files that paths name.
 
     Args:
         paths: Files, or directories that hold ``*.jsonl`` and ``*.jsonl.gz``.
@@ -187,7 +187,7 @@ class _Replay:
                 ) from error
         return None
 
-    # Operations: each repeats the operation of its line and compares every fact on the line.
+    # Operations. Each method repeats the operation of one recorded line and compares every fact of the line.
 
     def _swapon(self, line: Line) -> None:
         discard = line["discard"] or None
@@ -229,8 +229,8 @@ class _Replay:
         self.reclaimed = []
         for state, _, off, nr in self._runs(line):
             state.counts[off : off + nr] = 1
-        # reclaim_work has already run inside the last request. The recording lists it on the lines after
-        # this line.
+        # `reclaim_work` has already run inside the last request, because the workers are inline. The
+        # recording lists the slots that `reclaim_work` freed on the lines after this line.
         after = line
         for later in self._work_lines():
             after = later
@@ -242,7 +242,7 @@ class _Replay:
         order = line["order"]
         expected = np.concatenate([_values(run, 1 << order) for run in line["slots"]])
         if expected.size != line["n"]:
-            # A ValueError, because `run` takes an `InvalidArgumentError` for an answer of the allocator.
+            # The error is a ValueError, because `run` reports an `InvalidArgumentError` as a divergence.
             raise ValueError(f"{expected.size} runs for {line['n']} requests")
         got = np.asarray(self.swap.alloc_batch(line["n"], order, cpu=line["cpu"]))
         nr_agreed = _nr_agreed(expected, got)
@@ -276,8 +276,8 @@ class _Replay:
             return
         for state, kind, off, nr in self._runs(line):
             if state.is_cached[off : off + nr].any():
-                # Slots are freed one by one, because a put that leaves a slot to the cache needs a second
-                # call that frees the slot.
+                # The slots are freed one by one, because `put` can leave a slot to the swap cache,
+                # and a second call must free such a slot.
                 for slot in range(off, off + nr):
                     self._free_slot(state, kind, slot, line["cpu"])
             else:
@@ -304,7 +304,8 @@ class _Replay:
                     if line["why"].startswith("fault"):
                         self.swap.folio_put_swap(folio)
                     else:
-                        # The allocator itself must decide that the mapped folio stays.
+                        # `put` lets the allocator itself decide that the mapped folio stays in the swap
+                        # cache.
                         self.swap.put(_value(kind, slot), 1, cpu=line["cpu"])
             counts = state.counts[off : off + nr]
             counts -= 1
@@ -346,7 +347,7 @@ class _Replay:
         self._compare_counters(line)
         self.swap.check()
 
-    # State that the recording implies.
+    # State that follows from the recording.
 
     def _runs(self, line: Line) -> Iterator[tuple[_Device, int, int, int]]:
         """Yields the runs of slots of a line: device, type, first offset and length."""
@@ -354,7 +355,7 @@ class _Replay:
             yield self.devices[kind], kind, off, nr
 
     def _cached_folio(self, state: _Device, kind: int, slot: int) -> Folio:
-        """Returns the folio of a slot; adds it to the swap cache if no earlier line has shown it there."""
+        """Returns the folio of a slot; adds a new folio to the swap cache if no earlier line did so."""
         folio = state.folios.get(slot)
         if folio is None:
             folio = self.swap.folio(0)
@@ -365,7 +366,7 @@ class _Replay:
         return folio
 
     def _take_back(self, line: Line) -> None:
-        """Checks that the allocator took back by itself the slots that only the swap cache held."""
+        """Checks that the allocator by itself took back a line's slots, which only the swap cache held."""
         for state, kind, off, nr in self._runs(line):
             for slot in range(off, off + nr):
                 folio = _uncache(state, kind, slot)
@@ -376,7 +377,7 @@ class _Replay:
                     raise _Diverged(f"{name} to be taken back from the swap cache", "still cached")
 
     def _work_lines(self) -> Iterator[Line]:
-        """Yields the next lines, of the reclaim_work that ran before any other change of a slot."""
+        """Yields the lines of `reclaim_work` between the current line and the next other operation."""
         for line in itertools.islice(self.lines, self.index + 1, None):
             if line.get("why") == "work":
                 yield line
@@ -387,7 +388,9 @@ class _Replay:
 
     def _compare_counters(self, line: Line) -> None:
         if self.reclaimed:
-            return  # the line describes a moment inside the next allocation
+            # The allocator has not taken all reclaimed slots back yet, because the line describes a moment
+            # inside the next allocation.
+            return
         inuse = {kind: state.device.inuse_pages for kind, state in sorted(self.devices.items())}
         expected = {int(kind): count for kind, count in sorted(line["inuse"].items())}
         _expect("slots in use by type", expected, inuse)
@@ -405,7 +408,8 @@ class _Replay:
             counts = state.counts[off : off + nr]
             is_cached = state.is_cached[off : off + nr]
             low_bits = np.where(is_cached, 2, np.where(counts > 0, 1, 0))
-            # The lowest bit alone marks a shadow, because the next bit belongs to the shadow's value.
+            # An odd word is a shadow whatever the second bit is, because this bit belongs to the shadow's
+            # value.
             got_bits = np.where(words & 1, 1, words & 3)
             is_same = (got_bits == low_bits) & (words >> COUNT_SHIFT == np.minimum(counts, COUNT_OVERFLOW))
             is_same &= (words == 0) == (low_bits == 0)
@@ -459,7 +463,7 @@ def _uncache(state: _Device, kind: int, slot: int) -> Folio:
 
 
 def _totals(path: str | os.PathLike[str], lines: list[Line]) -> dict[str, int]:
-    """Counts all allocations, frees and slots of a case, beyond its first divergence too."""
+    """Counts the allocations, frees and slots of all lines of a case, also after the first divergence."""
     totals = dict.fromkeys(("allocations", "frees", "slots"), 0)
     for number, line in enumerate(lines, 1):
         try:

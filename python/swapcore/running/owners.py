@@ -1,4 +1,4 @@
-"""Measurement of the bytes that an owner store takes."""
+"""Measurement of the memory that an owner store takes to record the owners of slots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from swapcore.results.owners import NR_CLUSTERS, OwnerMemory
 from swapcore.storage.null import Null
 
 OWNER_STORES = ("shadow", "array", "cluster_table", "trampoline")
-"""The values of the switch ``owner_store``."""
+"""The words of the switch ``owner_store``, see `Swap.switches`."""
 
 
 def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
@@ -21,14 +21,14 @@ def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
         The bytes of owners.
 
     Raises:
-        InvalidArgumentError: EINVAL, an unknown store or a bad size.
+        InvalidArgumentError: EINVAL; an unknown store or a bad size.
     """
     swap = Swap(switches={"owner_store": owner_store})
     device = swap.swapon(Null(size))
     empty = device.memory()
     group = swap.memcg.create("group")
-    # Folios of a group, because only their slots have an owner. A folio of order 9 fills a whole cluster, so
-    # no folio gets slots of the header's cluster.
+    # The folios belong to a group, because only slots of such folios have an owner. A folio of order 9 fills
+    # a whole cluster, so no folio gets slots of the header's cluster.
     folios = [swap.folio(9, memcg=group) for _ in range(NR_CLUSTERS)]
     for folio in folios:
         swap.swap_out(folio)

@@ -1,4 +1,4 @@
-"""Runs saved results again: a result's JSON holds the complete description of its run."""
+"""Repeats the run of a saved result, because the JSON of a result describes its run completely."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _DEVICES = {kind.__name__: kind for kind in (Null, Ram, Zram, File, Ghost)}
 def rerun(
     saved: str | os.PathLike[str] | dict[str, Any],
 ) -> Comparison | FolioReplay | AccessReplay | LimitSweep:
-    """Runs a saved result again: counters and placement are equal to the saved run's, times are new.
+    """Repeats the run of a saved result; counters and placement are equal to the saved run, times are new.
 
-    A run on a `Faulty` storage cannot be run again, because the saved representation of the storage does not
-    hold its plan of faults.
+    A run on a `Faulty` storage cannot be repeated, because the saved representation of the storage does not
+    hold the plan of faults.
 
     Args:
         saved: The path of a JSON file, or the parsed JSON, of any result of `compare`, `replay`,
@@ -75,7 +75,7 @@ def rerun(
 
 
 def _shared(data: dict[str, Any]) -> dict[str, Any]:
-    """Makes the options that both kinds of replay have."""
+    """Returns the options that replays of folios and replays of page accesses have in common."""
     zswap = data["zswap_options"]
     return {
         "storage": _device(data["storage"]),
@@ -105,7 +105,7 @@ def _device(shown: str | None) -> Storage | None:
     if kind is File and not Path(args[0]).exists():
         raise invalid(f"the storage {shown} cannot be opened again: the file is gone")
     if kind is Ghost:
-        # A ghost takes its size in slots as its first argument.
+        # `Ghost` takes the size as its first argument, but the representation names the size ``pages``.
         args.append(keywords.pop("pages"))
     return kind(*args, **keywords)
 
@@ -118,7 +118,7 @@ def _ghost(shown: str | None) -> Ghost | None:
 
 
 def _policy(name: str | None) -> MemcgHooks | None:
-    """Makes hooks from the name of their class."""
+    """Makes the hooks from the name of the hooks' class."""
     if name is None:
         return None
     module, _, attribute = name.partition(":")

@@ -1,4 +1,4 @@
-"""The machine of a replay: storages by name, the ghost and the zswap in front of them, memory."""
+"""Makes the subsystem of a replay: its memory, a storage by name, and a ghost and zswap in front of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_SEED = 1
 
 CONTENTS = ("zero_percent", "random_percent", "is_verified", "seed")
-"""Attributes of a run that decide the contents of pages."""
+"""Attributes of `Run` that decide the contents of pages."""
 
 STORAGES = {
     "zram": "compressed memory",
@@ -35,16 +35,20 @@ STORAGES = {
     "file": "a swap file; a new one unless it exists already",
     "null": "nowhere: slots only, nothing can be read back and so nothing is verified",
 }
-"""Every kind of storage that `make_storage` makes, with one line about it."""
+"""Every kind of storage that `make_storage` makes, with a description in one line."""
 
 
 ZSWAP_COUNTERS = ("zswpin", "zswpout", "zswpwb")
-"""Counters listed with zswap, even if they are 0: pages in, out, and written back to a device."""
+"""Counters that a result lists for a run with zswap, even if a counter is 0.
+
+The counters count pages read from zswap, pages stored in zswap, and pages that zswap wrote back to a device.
+"""
 
 GHOST_COUNTERS = ("swpout_refused",)
-"""Counters listed with a ghost, even if they are 0: pages that stayed in memory because no place took them.
+"""Counters that a result lists for a run with a ghost, even if a counter is 0.
 
-A page counts once for each refusal."""
+The counter counts pages that stayed in memory because no place took the page, once for each refusal.
+"""
 
 
 class ContentOptions(TypedDict, total=False):
@@ -69,15 +73,15 @@ class Run:
     """Describes what both kinds of replays need: the devices, the memory, the contents of the pages.
 
     Attributes:
-        storage: The storage of the pages. None is a `Zram` with a size that the replay chooses, and no
-            storage with a ``ghost``. The storage is turned on for the replay and turned off again. With
-            `Null` no page is verified.
+        storage: The storage of the pages. With None, the storage is a `Zram` of a size that the replay
+            chooses, or there is no storage if ``ghost`` is given. The storage is turned on for the replay and
+            turned off again. With `Null` no page is verified.
         ghost: A device in front of the storage, see `swapcore.Ghost`. Pages without a place stay in memory.
-        zswap: Compressed memory in front of both, as for `swapcore.Swap`.
+        zswap: Compressed memory in front of the ghost and the storage, as for `swapcore.Swap`.
         memory: Memory of the subsystem, with unit or in pages.
         zero_percent: Percentage of pages that are zeros; page accesses that write change such a page.
-        random_percent: Percentage of pages that do not compress. The others compress about 3:1.
-        is_verified: Compare each page that comes back from swap with its expected content.
+        random_percent: Percentage of pages that do not compress. The other pages compress about 3:1.
+        is_verified: True compares each page that comes back from swap with the page's expected content.
         seed: Seed of the contents and of the replay's other random choices.
     """
 
@@ -91,13 +95,13 @@ class Run:
     seed: int = DEFAULT_SEED
 
     def with_storage(self, size_pages: int) -> Self:
-        """Returns the description with the storage that it stands for.
+        """Returns the description with the default storage in place of None.
 
         Args:
             size_pages: Slots of the `Zram` that is the default storage.
 
         Returns:
-            The description; its pages are verified only if the storage keeps data.
+            The description, in which ``is_verified`` is False if the storage keeps no data.
         """
         storage = self.storage
         if storage is None and self.ghost is None:
@@ -154,14 +158,14 @@ def make_storage(
     algorithm: str | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Iterator[Storage]:
-    """Makes a storage by the name of its kind and gives it up at the end.
+    """Makes a storage by the name of its kind, and removes a temporary swap file at the end.
 
     Args:
         kind: A name in `STORAGES`.
         size_pages: Slots, header included; a file that exists has its own size.
         algorithm: Algorithm of ``zram``; None is the default of ``zram``.
-        path: Path of ``file``: a swap file or device that exists, or a new swap file, which stays. None is a
-            file in the temporary directory that is deleted at the end.
+        path: Path of ``file``: a swap file or device that exists, or a new swap file, which is not removed.
+            With None the swap file is in a temporary directory, which is removed at the end.
 
     Yields:
         The storage.

@@ -1,7 +1,7 @@
-"""Hammers one subsystem from Python threads, drains it, and proves that no slot was lost.
+"""Runs random operations on one subsystem from Python threads, and proves that no slot was lost.
 
-The module is the counterpart of `swapcore._core.stress` through the public API, one call at a time. It finds
-errors between interpreter threads and measures no speed. Every slot has an ownership mark outside the
+`stress` is the counterpart of `swapcore._core.stress` that uses the public API, one call at a time. `stress`
+finds errors between interpreter threads and measures no speed. Every slot has an ownership mark outside the
 allocator. The marks show a slot that is handed out twice, or freed without an owner, even if the allocator's
 own state hides the error.
 """
@@ -36,7 +36,7 @@ TYPE_SHIFT = 58
 OFFSET_MASK = (1 << TYPE_SHIFT) - 1
 
 SWITCH_SECONDS = 20e-6
-"""Interpreter switch interval during the stress: a thread loses its turn after a few calls."""
+"""Switch interval of the interpreter during the stress, so that a thread runs only a few calls in a turn."""
 
 BATCH_MAX = 64
 BURST_LOOPS = 1024
@@ -57,9 +57,9 @@ def stress(
 ) -> dict[str, Any]:
     """Runs random operations from many Python threads on one `Swap`.
 
-    Each thread allocates runs of all orders singly and in batches, frees whole runs, parts and batches, takes
-    and gives references, leaves slots that only the swap cache holds, hands runs to other threads that free
-    them, and sometimes allocates until no slot is free.
+    Each thread allocates runs of all orders singly and in batches, and frees whole runs, parts of runs and
+    batches. Each thread adds and drops references, leaves slots that only the swap cache holds, hands runs to
+    other threads, which free these runs, and sometimes allocates until no slot is free.
 
     Args:
         threads: Python threads.
@@ -183,23 +183,23 @@ class _Worker:
                     step()
                     self.counts["ops"] += 1
                 self._receive()
-                # The first burst of a thread comes early, so that a short run has bursts too. The threads
-                # take turns.
+                # The first burst of a thread is in one of its first loops, so that a short run has bursts
+                # too. The loop number of the bursts differs by thread, so that the threads take turns.
                 if loop % BURST_LOOPS == self.number % BURST_LOOPS:
                     self._burst()
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that started this one
+        except BaseException as error:  # noqa: BLE001 - `_Hammer.run` raises the error in the calling thread
             self.hammer.errors.put(error)
             self.hammer.is_stopped.set()
 
     def drain(self) -> None:
-        """Frees all runs that this worker holds or has in its inbox; only after all threads have stopped."""
+        """Frees all runs that this worker holds or has in its inbox, when all threads have stopped."""
         self._receive()
         while self.held:
             self._release(*self.held.pop())
         while self.cached:
             self._uncache()
 
-    # Steps: each is one or a few operations on the allocator.
+    # Steps. Each step makes one or a few calls to the allocator.
 
     def _alloc(self) -> None:
         order = self._order()
@@ -241,7 +241,7 @@ class _Worker:
             self.counts["freed_slots"] += len(singles)
 
     def _dup(self) -> None:
-        """Takes up to 40 references, which can be more than an entry counts inline, and gives them back."""
+        """Adds up to 40 references, more than a table entry can count inline, and drops the references."""
         if not self.held:
             return
         value, nr = self.rng.choice(self.held)
@@ -256,7 +256,7 @@ class _Worker:
         self.counts["dups"] += times
 
     def _cache(self) -> None:
-        """Leaves a slot to the swap cache alone; the allocator may take the slot back from now on."""
+        """Leaves a slot that only the swap cache holds, so that the allocator may take the slot back."""
         if not self.held:
             return
         value, nr = self._take()
@@ -275,7 +275,8 @@ class _Worker:
 
     def _uncache(self) -> None:
         folio = self.cached.pop(self.rng.randrange(len(self.cached)))
-        # The allocator may have taken the slot back already, or take it back during the call.
+        # The allocator may have taken the slot back before the call, or may take the slot back during the
+        # call.
         if folio.entry is not None:
             with suppress(InvalidArgumentError):
                 self.swap.folio_free_swap(folio, cpu=self.cpu)
@@ -298,7 +299,7 @@ class _Worker:
         while len(self.held) > BURST_KEEPS_RUNS:
             self._release(*self._take())
 
-    # Bookkeeping outside the allocator.
+    # Bookkeeping of the owners of slots, outside the allocator.
 
     def _order(self) -> int:
         return self.rng.choices((0, 1, 2, 4, 6, MAX_ORDER), (60, 5, 12, 14, 7, 2))[0]
@@ -310,7 +311,8 @@ class _Worker:
 
     def _own(self, value: int, nr: int) -> None:
         marks, offset = self._marks(value)
-        # Two owners may both pass this check at the same time. Then the second free finds no mark.
+        # Two threads that own the same slot may both pass this check at the same time. In this case the
+        # second of the two frees finds no mark and raises.
         if marks.count(0, offset, offset + nr) != nr:
             raise InvariantError(
                 f"{_name(value)} of {nr} slots was handed out while another thread owns a part of it"
@@ -335,7 +337,7 @@ class _Worker:
         marks[offset : offset + nr] = bytes(nr)
 
     def _release(self, value: int, nr: int) -> None:
-        # The mark goes first, because the next owner may get the slot before this call returns.
+        # The mark is removed before the free, because another thread may get the slot before `free` returns.
         self._disown(value, nr)
         self.swap.free(value, nr, cpu=self.cpu)
         self.counts["freed_slots"] += nr
@@ -345,7 +347,7 @@ class _Worker:
 
 
 def _prove(swap: Swap, devices: list[SwapDevice], marks: dict[int, bytearray]) -> int:
-    """Proves that the drained subsystem knows every slot to be free; returns the slots in use, 0."""
+    """Proves that every slot of the subsystem is free after the drain; returns the slots in use, 0."""
     swap.check()
     for device in devices:
         owned = len(marks[device.type]) - marks[device.type].count(0)

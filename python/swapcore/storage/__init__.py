@@ -1,9 +1,9 @@
 """Storages, which hold the pages of a swap device: the arguments of `swapcore.Swap.swapon`.
 
 `Null` hands out slots and keeps no data. `Ram`, `Zram` and `File` keep the pages of
-`swapcore.Swap.swap_out`. `Faulty` is one of these three with planned failures. `Ghost` refuses pages: its
-slots are for zeros and zswap, and with a virtual table for pages on other devices. A storage can be turned
-on only once at a time.
+`swapcore.Swap.swap_out`. `Faulty` wraps another storage and makes calls fail as planned. `Ghost` keeps no
+pages: slots of a ghost are for pages of zeros and pages in zswap, and with a virtual table for pages on other
+devices. A storage cannot be turned on a second time while the storage is on.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Ghost", "Null", "Ram", "
 
 
 class _WithStorage:
-    """Common members of the storages that wrap a storage of the core."""
+    """Base class of the storages that wrap a `Storage` of the Rust core."""
 
     __slots__ = ("_shown", "storage")
 
     storage: _core.Storage
-    """The core's storage, which `swapcore.Swap.swapon` reads."""
+    """The storage of the Rust core, which `swapcore.Swap.swapon` reads."""
 
     def __init__(self, storage: _core.Storage, *shown: str, **options: object) -> None:
-        """Takes the core's storage and the arguments that the representation shows, but None."""
+        """Takes the storage of the core, and the arguments that `repr` shows; `repr` leaves out None."""
         self.storage = storage
         given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
         self._shown = ", ".join([*shown, *given])
@@ -57,7 +57,7 @@ class _WithStorage:
         return tuple(self.storage.bad_pages)
 
     def stats(self) -> dict[str, int]:
-        """Returns the storage's figures under kernel names, see `Storage.stats`."""
+        """Returns the figures of the storage by their kernel names, see `Storage.stats`."""
         return self.storage.stats()
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class Ram(_WithStorage):
 
 
 class Zram(_WithStorage):
-    """Memory with every page compressed on its own, as in the kernel's `zram`."""
+    """Memory in which each page is compressed separately, as in the kernel's `zram`."""
 
     __slots__ = ()
 
@@ -101,11 +101,11 @@ class Zram(_WithStorage):
 
         Args:
             size: Uncompressed size of the pages, with unit or in bytes. Exclusive with ``pages``.
-            pages: The same size in slots, header included.
+            pages: Uncompressed size in slots, header included.
             algorithm: ``lz4``, or ``zstd`` if the build has it.
             level: Level of the algorithm; None is the algorithm's default.
-            mem_limit: Most memory for compressed pages, with unit or in bytes; None is no limit. A page that
-                finds no room stays in memory, and the swap-out raises `SwapIOError` (ENOMEM).
+            mem_limit: Largest amount of memory for compressed pages, with unit or in bytes; None is no limit.
+                A page that finds no room stays in memory, and the swap-out raises `SwapIOError` (ENOMEM).
 
         Raises:
             InvalidArgumentError: EINVAL; a bad size, an unknown algorithm (the message lists the known
@@ -145,7 +145,7 @@ class File(_WithStorage):
         """Opens a file and locks it against another use as swap until this object is dropped.
 
         Args:
-            path: The file or device; its header gives size and bad pages.
+            path: The file or device, whose header gives size and bad pages.
             direct: Bypass the page cache (O_DIRECT).
             is_block_device: None asks the system. True allows large folios and bad pages on a regular file.
             is_rotational: Whether the device seeks; None asks the system.
@@ -175,14 +175,14 @@ class File(_WithStorage):
         """Makes a swap file, as mkswap does, and opens it.
 
         Args:
-            path: The file, which must not exist. Only the file's owner may read it.
+            path: The file, which must not exist. Only the owner of the file may read the file.
             size: Size with unit, or in bytes. Exclusive with ``pages``.
             pages: Size in slots, header included.
             direct: See `File`.
             is_block_device: See `File`.
             is_rotational: See `File`.
             **header: ``label`` (volume label, at most 16 bytes; default empty), ``uuid`` (volume id; the
-                default None draws a random one), ``bad_pages`` (slots that are never handed out; default
+                default None draws a random id), ``bad_pages`` (slots that are never handed out; default
                 none) and ``sparse`` (True reserves no space, so a later write may fail with ENOSPC; default
                 False).
 
@@ -217,7 +217,7 @@ def _create_file(
 
 
 class Faulty(_WithStorage):
-    """Another storage whose calls fail as planned; a new `Faulty` has no planned fault.
+    """Wraps another storage, and makes calls fail as planned; a new `Faulty` has no planned fault.
 
     A run of `swapcore.replay` or `swapcore.replay_accesses` on a `Faulty` storage cannot be repeated from its
     saved result: `swapcore.rerun` raises `InvalidArgumentError` ("cannot be made again"), because a storage's
@@ -227,14 +227,14 @@ class Faulty(_WithStorage):
     __slots__ = ("inner",)
 
     inner: Ram | Zram | File | Faulty
-    """The storage below."""
+    """The wrapped storage, which gets the pages."""
 
     def __init__(self, inner: Ram | Zram | File | Faulty, *, seed: int = 0) -> None:
-        """Puts the faults over another storage; only one of the two can be on.
+        """Wraps another storage; only one of the two storages can be on at one time.
 
         Args:
             inner: The storage that gets the pages whose write does not fail.
-            seed: Seed of the dice; equal seeds and equal calls give equal failures.
+            seed: Seed of the failures by probability; equal seeds and equal calls give equal failures.
         """
         if not isinstance(inner, (Ram, Zram, File, Faulty)):
             message = f"faults go over a storage with data, such as Ram, not over {inner!r}"
@@ -262,7 +262,7 @@ class Faulty(_WithStorage):
             read_error_probability: Each read fails with this probability, 0 to 1.
             errno: The errno of failures by count or probability; 5 is EIO.
             tear_write_pages: The next write stores this many pages and then fails with EIO, once.
-            delay_ns: Each call takes this much longer, in ns.
+            delay_ns: Each write, read and discard takes this number of ns longer.
 
         Raises:
             InvalidArgumentError: EINVAL; a value is out of range. The old plan stays.
@@ -282,15 +282,15 @@ class Ghost(_WithStorage):
     """A device with slots and no place for pages, which costs no memory until its slots are used.
 
     Pages of zeros, and pages that zswap takes, get slots of a ghost. All other pages stay in memory. With a
-    virtual table, every slot also records where its page lies. A swap-out to such a ghost goes to zswap
-    first and then to the devices behind the ghost. The page of a slot can move between them without a
-    change of a page table.
+    virtual table, every slot also records where its page lies. A swap-out to a ghost with a virtual table
+    tries zswap first and then the devices behind the ghost. The page of a slot can move between zswap and
+    these devices, and no page table changes.
     """
 
     __slots__ = ("virtual_table", "visibility")
 
     virtual_table: bool
-    """Whether each slot has a second word that says where its page lies."""
+    """True if each slot has a second word that records where the page of the slot lies."""
     visibility: str
     """``visible``, ``listed`` or ``hidden``."""
 
@@ -299,9 +299,9 @@ class Ghost(_WithStorage):
 
         Args:
             size: Size as text with a unit, such as ``"15T"``, or as a number of slots, header included. A
-                number is slots because a ghost has no bytes. ``"16T"`` makes 2**32 - 1 slots, as many as a
+                number counts slots, because a ghost stores no bytes. ``"16T"`` makes 2**32 - 1 slots, as many as a
                 device can have.
-            virtual_table: Allow other devices behind the ghost, see `docs/virtual.md`.
+            virtual_table: True allows other devices behind the ghost, see `docs/virtual.md`.
             visibility: ``visible`` is listed and counted in the totals, ``listed`` is listed without a size,
                 ``hidden`` is not listed and not counted.
 
@@ -313,9 +313,9 @@ class Ghost(_WithStorage):
 
     @classmethod
     def for_ram(cls, ram: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> Ghost:
-        """Describes a device of the size that the proposal's character device has.
+        """Describes a ghost with the size of ``/dev/ghostswap``, the character device of the patch series.
 
-        The size is eight times memory, in whole clusters.
+        The size is eight times the size of memory, in whole clusters.
 
         Args:
             ram: Size of memory with unit, or in pages.
@@ -339,7 +339,7 @@ class Ghost(_WithStorage):
     def open(
         cls, path: str | os.PathLike[str], *, virtual_table: bool = False, visibility: str = "visible"
     ) -> Ghost:
-        """Takes the size from a file of exactly one page that holds a swap header.
+        """Describes a ghost of the size that the swap header in a file of exactly one page states.
 
         Args:
             path: The file, as `Null.write_header` makes it.

@@ -24,8 +24,8 @@ class Null:
     Attributes:
         pages: Size in slots, header included.
         bad_pages: Slots that are never handed out.
-        is_rotational: True turns off `SWP_SOLIDSTATE`: one allocation position for all CPUs.
-        is_block_device: False makes it a regular file: order 0 only, no bad pages.
+        is_rotational: True turns off `SWP_SOLIDSTATE`, so all CPUs share one allocation position.
+        is_block_device: False makes the device a regular file, which takes only order 0 and no bad pages.
         can_discard: True lets ``swapon(discard=...)`` take effect.
     """
 
@@ -51,7 +51,7 @@ class Null:
             size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
             pages: Size in slots, header included.
             bad_pages: Slots that are never handed out; `Swap.swapon` checks their range.
-            is_rotational: Whether the device seeks.
+            is_rotational: Whether the device is a disk that seeks.
             is_block_device: Whether the device is a block device (as opposed to a regular file).
             can_discard: Whether the device takes discards.
 
@@ -76,7 +76,7 @@ class Null:
         is_block_device: bool = True,
         can_discard: bool = False,
     ) -> Null:
-        """Takes size and bad pages from the header that mkswap wrote to a device or an image of one.
+        """Takes size and bad pages from the header that mkswap wrote to a device or to an image of a device.
 
         An image stands for the block device that it copies. ``is_block_device=False`` says that the image is
         a swap file, which `Swap.swapon` refuses if the file has bad pages.
@@ -94,7 +94,8 @@ class Null:
             OSError: The file cannot be read.
             InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header.
         """
-        # Plain open, because an import of pathlib takes a sixth of this package's import budget.
+        # `open` instead of pathlib, because an import of pathlib takes a sixth of the time budget for an
+        # import of this package.
         with open(path, "rb") as file:  # noqa: PTH123
             header = _core.parse_swap_header(file.read(_core.PAGE_SIZE))
         return cls(
@@ -108,19 +109,20 @@ class Null:
     def write_header(
         self, path: str | os.PathLike[str], *, label: str = "", uuid: UUID | None = None
     ) -> None:
-        """Writes the header page as mkswap does, and leaves the rest of the file alone.
+        """Writes the header page as mkswap does, and leaves the rest of the file unchanged.
 
         Args:
             path: A file or device; a file is created if it does not exist.
             label: Volume label, at most 16 bytes.
-            uuid: Volume id; None draws a random one.
+            uuid: Volume id; None draws a random id.
 
         Raises:
             OSError: The file cannot be written.
             InvalidArgumentError: EINVAL; a label or bad page list that does not fit.
         """
         page = _core.build_swap_header(self.pages - 1, self.bad_pages, uuid_bytes(uuid), label)
-        # os.open without O_TRUNC, because open(path, "wb") cuts off the pages after the header.
+        # os.open without O_TRUNC keeps the pages after the header, and open(path, "wb") would remove the
+        # pages.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(page)

@@ -1,4 +1,4 @@
-"""Compressed memory in front of the devices: its options when a subsystem is made."""
+"""Options of zswap, the compressed memory in front of the devices, for a new subsystem."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ __all__ = ["Zswap", "zswap_options"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zswap:
-    """Options of zswap for ``Swap(zswap=...)``: the kernel's parameters with its defaults, but ``enabled``.
+    """Options of zswap for ``Swap(zswap=...)``; all defaults but ``enabled`` are defaults of the kernel.
 
     Attributes:
         compressor: ``lz4``, or ``zstd`` if the build has it.
-        enabled: Take new pages. A stored page stays until it is read, freed or written back.
+        enabled: True lets zswap take new pages. A stored page stays until the page is read, freed or written
+            back.
         max_pool_percent: Largest percentage of memory (``Swap(memory_pages=...)``) for compressed pages.
-        accept_threshold_percent: Percentage of that largest amount. Full pools take no page until they have
-            shrunk to this size.
-        shrinker_enabled: Write cold pages to the devices when memory runs out, before the pools are full.
+        accept_threshold_percent: Percentage of the amount of ``max_pool_percent``. Pools that are full take
+            no page until the pools have shrunk to this percentage.
+        shrinker_enabled: True lets zswap write cold pages to the devices when memory runs out, before the
+            pools are full.
     """
 
     compressor: str = "lz4"
