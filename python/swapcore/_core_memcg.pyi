@@ -227,13 +227,14 @@ class MemCgroup:
     def memory_peak(self, value: str | int) -> None: ...
     @property
     def memory_min(self) -> int | Literal["max"]:
-        """``memory.min``: bytes that reclaim never takes. Settable; root has no such file."""
+        """``memory.min``: bytes that reclaim never takes, as far as the groups above have this protection.
+        Settable; root has no such file."""
     @memory_min.setter
     def memory_min(self, value: str | int) -> None: ...
     @property
     def memory_low(self) -> int | Literal["max"]:
-        """``memory.low``: bytes that reclaim takes only after all other memory. Settable; root has no such
-        file."""
+        """``memory.low``: bytes that reclaim takes only after all other memory, as far as the groups above have
+        this protection. Settable; root has no such file."""
     @memory_low.setter
     def memory_low(self, value: str | int) -> None: ...
     @property

@@ -64,7 +64,7 @@ enum Write {
     /// The file can only be read.
     ReadOnly,
     /// The text is a limit. The function gets the limit in pages.
-    SetLimit(fn(&MemCgroup, u64)),
+    SetLimit(fn(&MemCgroups, &MemCgroup, u64)),
     /// The text is a number of 0 up to the number here. The function gets the number of the text.
     SetNumber(u8, fn(&MemCgroup, u8)),
     /// The text is ignored.
@@ -110,7 +110,7 @@ impl FileWrite<'_> {
         let group = self.target.group;
         match effect {
             Write::ReadOnly => {}
-            Write::SetLimit(set) => set(group, self.limit_pages()?),
+            Write::SetLimit(set) => set(self.target.groups, group, self.limit_pages()?),
             Write::SetNumber(high, set) => set(group, self.number(high)?),
             Write::Reset(reset) => reset(group),
             Write::Call(call) => return call(self),

@@ -66,7 +66,7 @@ pub(super) const NR_STATS: usize = MemcgStat::PgPgOut as usize + 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgEvent {
-    /// Reclaim took pages although the usage was within `memory.low`.
+    /// Reclaim took pages although the usage was within the effective `memory.low`.
     Low,
     /// Usage was over `memory.high`.
     High,
@@ -238,27 +238,20 @@ impl MemCgroup {
         self.swappiness.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that reclaim never takes from the group. Kernel: `memory.min`.
+    /// Returns the number of pages that the group claims as pages that no reclaim takes. The groups above may have
+    /// less to give. Kernel: `memory.min`.
     pub fn min_pages(&self) -> u64 {
         self.min_pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that reclaim takes from the group only when no unprotected pages are left. Kernel:
-    /// `memory.low`.
+    /// Returns the number of pages that the group claims as pages that reclaim takes only when no unprotected pages
+    /// are left. The groups above may have less to give. Kernel: `memory.low`.
     pub fn low_pages(&self) -> u64 {
         self.low_pages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_swappiness(&self, swappiness: u8) {
         self.swappiness.store(swappiness, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_min_pages(&self, pages: u64) {
-        self.min_pages.store(pages, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_low_pages(&self, pages: u64) {
-        self.low_pages.store(pages, Ordering::Relaxed);
     }
 
     /// Returns whether the OOM killer is off for the group; only v1 can turn the OOM killer off.

@@ -13,6 +13,7 @@ mod counter;
 mod group;
 mod options;
 mod policy;
+mod protection;
 mod rfc_literal;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitc
 pub(crate) use policy::SwapinProbe;
 pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
 pub(crate) use policy::{LimitNotice, Policies};
+pub(crate) use protection::Protection;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
@@ -88,6 +90,8 @@ pub struct MemCgroups {
     stocks: PerCpu<Option<Stock>>,
     /// A high limit was set for some group at some time. Before that, charges do not check high limits.
     has_high: AtomicBool,
+    /// `memory.min` or `memory.low` was set for some group at some time. Before that, reclaim computes no protection.
+    has_protection: AtomicBool,
 }
 
 fn place(css: CssId) -> (usize, usize) {
@@ -107,6 +111,7 @@ impl MemCgroups {
             lowest_free: SpinMutex::new(1),
             stocks: PerCpu::new(nr_cpus, |_| None)?,
             has_high: AtomicBool::new(false),
+            has_protection: AtomicBool::new(false),
         };
         let root = groups.place_group(None, &mut groups.tree.lock())?;
         groups.bring_online(root)?;

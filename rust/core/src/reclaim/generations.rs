@@ -47,7 +47,7 @@ impl Reclaim<'_, '_> {
     /// If eviction would leave fewer than three generations, the group is aged and the result is 0. Reclaim then
     /// visits the group again after the other groups. At the first priority of a reclaim, no group is aged. Kernel:
     /// `get_nr_to_scan`, `should_run_aging`.
-    fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> u64 {
+    fn get_nr_to_scan(&mut self, group: &ReclaimGroup, swappiness: u8) -> u64 {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
         let nr_younger = seq.saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
@@ -57,7 +57,7 @@ impl Reclaim<'_, '_> {
             return nr_pages;
         }
         if nr_younger > MIN_NR_GENS || self.now.priority == DEF_PRIORITY {
-            return nr_pages >> self.now.priority;
+            return self.unprotected_pages(&group.protection, nr_pages) >> self.now.priority;
         }
         self.try_to_inc_max_seq(lruvec, seq);
         0

@@ -24,7 +24,7 @@ use crate::base::limits::{DEF_PRIORITY, SWAP_CLUSTER_MAX};
 use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioFlags, Isolated, Memory};
 use crate::machine::Swap;
-use crate::memcg::SWAPPINESS_DEFAULT;
+use crate::memcg::{Protection, SWAPPINESS_DEFAULT};
 use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
 
 /// A copy of the values of one memcg that reclaim needs.
@@ -37,11 +37,9 @@ pub(crate) struct ReclaimGroup {
     /// The number of pages that the memcg may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub(crate) nr_swap_pages: i64,
     pub(crate) is_online: bool,
-    /// Whether `memory.min` protects the memcg, which holds in every reclaim. Kernel: `mem_cgroup_below_min`.
-    pub(crate) is_below_min: bool,
-    /// Whether `memory.low` protects the memcg, which holds while other groups have unprotected pages. Kernel:
-    /// `mem_cgroup_below_low`.
-    pub(crate) is_below_low: bool,
+    /// The pages that `memory.min` protects in every reclaim, and the pages that `memory.low` protects while other
+    /// groups have unprotected pages.
+    pub(crate) protection: Protection,
 }
 
 /// The parameters of a reclaim. Kernel: `struct scan_control`.
@@ -77,7 +75,7 @@ struct Progress {
     /// Whether `memory.low` protects no group. Kernel: `memcg_low_reclaim`.
     is_low_ignored: bool,
     was_deactivation_skipped: bool,
-    /// Whether a group was skipped because `memory.low` protects the group. Kernel: `memcg_low_skipped`.
+    /// Whether `memory.low` protected a group, wholly or in part. Kernel: `memcg_low_skipped`.
     was_low_skipped: bool,
     /// Whether active folios of a type may be deactivated; the index is the [`LruType`].
     may_deactivate: [bool; 2],
@@ -125,21 +123,18 @@ impl Swap {
     pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
         let Some(groups) = self.memcg() else { return self.lists_of_all() };
         let free_pages = self.nr_swappable_pages();
-        let as_seen = |css: CssId| {
+        let as_seen = |(css, protection): (CssId, Protection)| {
             let group = groups.get(css);
-            let usage = group.memory.usage_pages();
-            let is_inner = css != top && usage > 0;
             ReclaimGroup {
                 css,
                 lruvec: group.lruvec().clone(),
                 swappiness: if groups.do_memsw_account() { group } else { groups.root() }.swappiness(),
                 nr_swap_pages: groups.nr_swap_pages(group, free_pages),
                 is_online: group.is_online(),
-                is_below_min: is_inner && usage <= group.min_pages(),
-                is_below_low: is_inner && usage <= group.low_pages(),
+                protection,
             }
         };
-        groups.subtree(top).into_iter().map(as_seen).collect()
+        groups.protected_subtree(top).into_iter().map(as_seen).collect()
     }
 
     /// Returns the groups of a reclaim of the whole machine.
@@ -155,8 +150,7 @@ impl Swap {
             swappiness: SWAPPINESS_DEFAULT,
             nr_swap_pages: self.nr_swappable_pages(),
             is_online: true,
-            is_below_min: false,
-            is_below_low: false,
+            protection: Protection::default(),
         }]
     }
 }
@@ -245,11 +239,24 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
+    /// Returns the pages of a group to scan before the priority is applied: a list of `list_pages`, less the share of
+    /// the group's pages that is protected, but at least one batch. Kernel: the protection in `get_scan_count` and
+    /// `apply_proportional_protection`.
+    fn unprotected_pages(&mut self, protection: &Protection, list_pages: u64) -> u64 {
+        let Protection { usage_pages, min_pages, low_pages } = *protection;
+        if min_pages.max(low_pages) == 0 {
+            return list_pages;
+        }
+        let is_low = low_pages > min_pages && !self.now.is_low_ignored;
+        self.now.was_low_skipped |= is_low;
+        balance::unprotected_pages(list_pages, usage_pages, if is_low { low_pages } else { min_pages })
+    }
+
     fn is_protected(&mut self, group: &ReclaimGroup) -> bool {
-        if group.is_below_min {
+        if group.protection.is_below_min() {
             return true;
         }
-        if group.is_below_low {
+        if group.protection.is_below_low() {
             if !self.now.is_low_ignored {
                 self.now.was_low_skipped = true;
                 return true;
@@ -268,8 +275,10 @@ impl<'s> Reclaim<'s, '_> {
         }
         let lruvec = &*group.lruvec;
         let own_pages = lruvec.own_pages();
+        let list_pages = LruList::EVICTABLE.map(|list| own_pages[list as usize]);
         let mut left = get_scan_count(&Balance {
-            list_pages: LruList::EVICTABLE.map(|list| own_pages[list as usize]),
+            list_pages,
+            unprotected_pages: list_pages.map(|pages| self.unprotected_pages(&group.protection, pages)),
             swappiness: self.sc.swappiness_override.unwrap_or(group.swappiness),
             may_swap: self.sc.may_swap,
             nr_swap_pages: group.nr_swap_pages,

@@ -30,6 +30,7 @@ mod ghost {
 
 mod memcg {
     mod files;
+    mod protection;
     mod random;
 }
 
