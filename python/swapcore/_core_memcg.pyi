@@ -150,6 +150,7 @@ class MemCgroup:
             shmem: always 0, because every page is anonymous here.
             zswap: bytes of compressed pages in zswap.
             zswapped: bytes of pages in zswap before compression.
+            zswap_incomp: pages that zswap stores as they are, because they do not compress.
             swapcached: bytes of pages in the swap cache.
             anon_thp: bytes of anonymous pages in large folios.
             inactive_anon: bytes of anonymous pages on the inactive list.
@@ -165,14 +166,14 @@ class MemCgroup:
             workingset_restore_file: always 0, because every page is anonymous here.
             pgscan: pages that reclaim looked at.
             pgsteal: pages that reclaim freed.
-            pgscan_kswapd: always 0, because every page is anonymous and all reclaim is direct.
-            pgscan_direct: the same as ``pgscan``, because all reclaim is direct.
-            pgscan_khugepaged: always 0, because every page is anonymous and all reclaim is direct.
-            pgscan_proactive: always 0, because every page is anonymous and all reclaim is direct.
-            pgsteal_kswapd: always 0, because every page is anonymous and all reclaim is direct.
-            pgsteal_direct: the same as ``pgsteal``, because all reclaim is direct.
-            pgsteal_khugepaged: always 0, because every page is anonymous and all reclaim is direct.
-            pgsteal_proactive: always 0, because every page is anonymous and all reclaim is direct.
+            pgscan_kswapd: always 0, because there is no kswapd here.
+            pgscan_direct: the part of ``pgscan`` in reclaim because of a limit or a lack of memory.
+            pgscan_khugepaged: always 0, because there is no khugepaged here.
+            pgscan_proactive: the part of ``pgscan`` that ``memory.reclaim`` asked for.
+            pgsteal_kswapd: always 0, because there is no kswapd here.
+            pgsteal_direct: the part of ``pgsteal`` in reclaim because of a limit or a lack of memory.
+            pgsteal_khugepaged: always 0, because there is no khugepaged here.
+            pgsteal_proactive: the part of ``pgsteal`` that ``memory.reclaim`` asked for.
             pswpin: pages read from a device.
             pswpout: pages written to a device.
             pgfault: page faults.
@@ -185,6 +186,7 @@ class MemCgroup:
             zswpin: pages that came from zswap.
             zswpout: pages that went to zswap.
             zswpwb: pages that zswap wrote back to a device.
+            zswpwb_proactive_b: compressed bytes of pages that ``memory.reclaim`` wrote back from zswap.
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
             cache: v1: always 0, because every page is anonymous here.

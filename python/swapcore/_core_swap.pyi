@@ -415,7 +415,9 @@ class Swap:
         Bytes: ``Zswap`` of the memory of zswap's pools, ``Zswapped`` of the pages in the pools.
 
         Reclaim, in pages: ``workingset_refault_anon``, ``workingset_activate_anon``,
-        ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``.
+        ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``. The
+        parts ``pgscan_proactive`` and ``pgsteal_proactive`` are those of ``memory.reclaim``, the parts
+        ``pgscan_direct`` and ``pgsteal_direct`` the rest.
 
         Others: ``shadow_retries`` insertions repeated because a shadow changed; ``rfc_null_memcg`` null
         dereferences that the posted series would have made; ``swapoff_rmap_slots`` slots freed through the

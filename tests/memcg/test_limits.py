@@ -190,3 +190,21 @@ def test_root_is_never_refused(v2: Scene) -> None:
     assert v2.swap.swap_in(entry).nr_pages == 512
     facts = v2.root.counters()
     assert (facts["memory_pages"], facts["swap_pages"], facts["events_max"]) == (0, 0, 0)
+
+
+def test_reclaim_on_request_counts_as_proactive(v2: Scene) -> None:
+    task = v2.task(v2.a, 64)
+    task.write(b"x" * (64 * PAGE))
+    v2.a.write("memory.reclaim", 8 * PAGE)
+    stat = v2.a.memory_stat
+    assert stat["pgsteal"] == stat["pgsteal_proactive"] >= 8
+    assert stat["pgscan"] == stat["pgscan_proactive"] >= stat["pgsteal"]
+    assert (stat["pgscan_direct"], stat["pgsteal_direct"]) == (0, 0)
+    v2.a.write("memory.max", 16 * PAGE)
+    after = v2.a.memory_stat
+    assert (after["pgscan_proactive"], after["pgsteal_proactive"]) == (stat["pgscan"], stat["pgsteal"])
+    assert after["pgsteal_direct"] == after["pgsteal"] - stat["pgsteal"] > 0
+    assert after["pgscan_direct"] == after["pgscan"] - stat["pgscan"] > 0
+    totals = v2.swap.stats()
+    for key in ("pgscan", "pgsteal"):
+        assert totals[key] == totals[f"{key}_direct"] + totals[f"{key}_proactive"] == after[key]

@@ -47,12 +47,18 @@ pub enum MemcgStat {
     ZswapB,
     /// Number of pages that zswap stores for the group. Kernel: `MEMCG_ZSWAPPED`.
     Zswapped,
+    /// The part of `Zswapped` in pages that zswap stores as they are, because they do not compress. Kernel:
+    /// `MEMCG_ZSWAP_INCOMP`.
+    ZswapIncomp,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,
     /// Pages stored in zswap. Kernel: `ZSWPOUT`.
     ZswpOut,
     /// Pages written back from zswap to a device. Kernel: `ZSWPWB`.
     ZswpWb,
+    /// Number of compressed bytes of the pages that `memory.reclaim` wrote back from zswap. Kernel:
+    /// `zswpwb_proactive_b` of `memory.stat`.
+    ZswpWbProactiveB,
     /// Folios charged; files show the number on v1 only. Kernel: `PGPGIN` of a memcg.
     PgPgIn,
     /// Folios uncharged; files show the number on v1 only. Kernel: `PGPGOUT` of a memcg.

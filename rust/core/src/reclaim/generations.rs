@@ -19,7 +19,7 @@ impl Reclaim<'_, '_> {
     #[inline(never)]
     pub(super) fn lru_gen_shrink_lruvec(&mut self, group: &ReclaimGroup) {
         let swapping = if self.sc.may_swap { Swapping::Allowed } else { Swapping::Forbidden };
-        let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
+        let swappiness = self.sc.reclaimer.swappiness(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
             // Anonymous folios cannot be evicted, and this subsystem has no other folios.
@@ -107,7 +107,7 @@ impl Reclaim<'_, '_> {
             .unwrap_or_default();
         let has_ended = self.memory().try_to_inc_min_seq(lruvec, swappiness);
         let nr_scanned_pages = isolated.nr_scanned_pages + u64::from(has_ended);
-        lruvec.count(LruvecStat::Pgscan, isolated.nr_taken_pages as u32);
+        self.sc.reclaimer.count_pgscan(lruvec, isolated.nr_taken_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_sorted_pages as u32);
         let lrugen = &lruvec.lrugen;
         self.shrink_isolated(lruvec, isolated, |folio| {

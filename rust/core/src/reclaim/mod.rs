@@ -42,14 +42,51 @@ pub(crate) struct ReclaimGroup {
     pub(crate) protection: Protection,
 }
 
+/// The reason of a reclaim. Kernel: `reclaimer_offset`; differs: there is no kswapd and no khugepaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reclaimer {
+    /// A limit, or a lack of memory.
+    Direct,
+    /// A write to `memory.reclaim`. Kernel: `MEMCG_RECLAIM_PROACTIVE`.
+    Proactive {
+        /// The swappiness that replaces the swappiness of every group; 201 selects anonymous pages only.
+        swappiness: Option<u8>,
+    },
+}
+
+impl Reclaimer {
+    /// Returns the swappiness for a group whose own swappiness is `of_group`.
+    fn swappiness(self, of_group: u8) -> u8 {
+        match self {
+            Self::Proactive { swappiness: Some(swappiness) } => swappiness,
+            _ => of_group,
+        }
+    }
+
+    /// Counts scanned pages of a lruvec.
+    fn count_pgscan(self, lruvec: &Lruvec, nr_pages: u64) {
+        lruvec.count(LruvecStat::Pgscan, nr_pages as u32);
+        let is_direct = self == Self::Direct;
+        let part = if is_direct { LruvecStat::PgscanDirect } else { LruvecStat::PgscanProactive };
+        lruvec.count(part, nr_pages as u32);
+    }
+
+    /// Counts freed pages of a lruvec.
+    fn count_pgsteal(self, lruvec: &Lruvec, nr_pages: u64) {
+        lruvec.count(LruvecStat::Pgsteal, nr_pages as u32);
+        let is_direct = self == Self::Direct;
+        let part = if is_direct { LruvecStat::PgstealDirect } else { LruvecStat::PgstealProactive };
+        lruvec.count(part, nr_pages as u32);
+    }
+}
+
 /// The parameters of a reclaim. Kernel: `struct scan_control`.
 #[derive(Clone)]
 pub(crate) struct ScanControl<'c> {
     /// The lruvec of the memcg whose limit caused the reclaim; `None` when memory ran out.
     pub(crate) target_lruvec: Option<Arc<Lruvec>>,
     pub(crate) may_swap: bool,
-    /// The swappiness that replaces the swappiness of every group; 201 selects anonymous pages only.
-    pub(crate) swappiness_override: Option<u8>,
+    pub(crate) reclaimer: Reclaimer,
     pub(crate) nr_to_reclaim_pages: u64,
     pub(crate) cpu: CpuId,
     /// Called for each group from which reclaim takes pages although `memory.low` protects the group.
@@ -59,7 +96,8 @@ pub(crate) struct ScanControl<'c> {
 impl ScanControl<'_> {
     /// Returns the parameters of a reclaim that runs because the machine ran out of memory.
     pub(crate) fn global(nr_to_reclaim_pages: u64, cpu: CpuId) -> Self {
-        Self { target_lruvec: None, may_swap: true, swappiness_override: None, nr_to_reclaim_pages, cpu, on_low: None }
+        let reclaimer = Reclaimer::Direct;
+        Self { target_lruvec: None, may_swap: true, reclaimer, nr_to_reclaim_pages, cpu, on_low: None }
     }
 }
 
@@ -279,7 +317,7 @@ impl<'s> Reclaim<'s, '_> {
         let mut left = get_scan_count(&Balance {
             list_pages,
             unprotected_pages: list_pages.map(|pages| self.unprotected_pages(&group.protection, pages)),
-            swappiness: self.sc.swappiness_override.unwrap_or(group.swappiness),
+            swappiness: self.sc.reclaimer.swappiness(group.swappiness),
             may_swap: self.sc.may_swap,
             nr_swap_pages: group.nr_swap_pages,
             is_global: self.sc.target_lruvec.is_none(),
@@ -322,7 +360,7 @@ impl<'s> Reclaim<'s, '_> {
     /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
-        lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
+        self.sc.reclaimer.count_pgscan(lruvec, isolated.nr_scanned_pages);
         let stat = self.shrink_isolated(lruvec, isolated, |_| ());
         let cost = stat.nr_pageout * SWAP_CLUSTER_MAX + stat.nr_activate;
         lruvec.note_cost(list.ty(), cost as u32);
@@ -340,7 +378,7 @@ impl<'s> Reclaim<'s, '_> {
             prepare(folio.folio());
             folio.lru_add();
         }
-        lruvec.count(LruvecStat::Pgsteal, stat.nr_reclaimed as u32);
+        self.sc.reclaimer.count_pgsteal(lruvec, stat.nr_reclaimed);
         self.now.nr_reclaimed += stat.nr_reclaimed;
         stat
     }

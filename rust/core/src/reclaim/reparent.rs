@@ -7,7 +7,8 @@ use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemcgStat};
 
 impl Swap {
-    /// Removes a group. From now on no task can enter the group. The group is freed when no charge refers to it.
+    /// Removes a group. From now on no task can enter the group. The group is freed when no charge refers to it. The
+    /// group's pages in zswap belong to the parent from now on.
     ///
     /// With `lru_reparent` the resident folios of the group belong to the parent from now on and are on the parent's
     /// lists. The counters of the removed group keep the charge of these folios; the counters of its ancestors are
@@ -28,6 +29,9 @@ impl Swap {
         }
         groups.css_get(group, 1);
         let result = groups.remove(css);
+        if result.is_ok() {
+            self.reparent_zswap(css);
+        }
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
                 // A folio that a user locked after the check above keeps the removed group as its group.

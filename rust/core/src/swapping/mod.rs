@@ -11,7 +11,10 @@ mod zswap_writeback;
 
 use crate::base::types::CpuId;
 use crate::machine::{Swap, Workers};
+#[cfg(test)]
+pub(crate) use zswap_writeback::WritebackReason;
 pub(crate) use zswap_writeback::ZSWAP_WRITEBACK;
+pub use zswap_writeback::ZswapShrunk;
 
 impl Swap {
     /// Runs the queued reclaim_work and discard_work of all devices and the zswap worker. Returns the number of
