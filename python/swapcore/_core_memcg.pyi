@@ -1,4 +1,4 @@
-"""Memory cgroups of the Rust core. At run time the class `MemCgroup` is in `_core`.
+"""Memory cgroups of the Rust core. At run time the classes `MemCgroup` and `MemcgFile` are in `_core`.
 
 The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
 """
@@ -46,6 +46,32 @@ class OomControl(TypedDict):
     """Always 0, because a charge that finds no memory fails."""
     oom_kill: int
     """Always 0, because no task is killed here."""
+
+@final
+class MemcgFile:
+    """An open file of a group, made by `MemCgroup.open`. Kernel: a file descriptor.
+
+    A write to ``memory.peak`` or ``memory.swap.peak`` through the object resets the peak for this object alone.
+    The object keeps its group alive, but not online. A ``with`` statement closes the file at its end."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+    def read(self) -> str:
+        """Returns the whole text of the file.
+
+        Errors: EBADF, the file is closed; EINVAL, the file is write-only. Kernel: `pread` at offset 0."""
+    def write(self, value: str | int, *, nonblock: bool = False) -> None:
+        """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Detaches.
+
+        Errors: EBADF, the file is closed; the errors of `MemCgroup.write`. Kernel: `write`, ``O_NONBLOCK``."""
+    def close(self) -> None:
+        """Closes the file; a second call changes nothing. Kernel: `close`."""
+    def __enter__(self) -> MemcgFile: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
 
 @final
 class MemCgroup:
@@ -108,6 +134,10 @@ class MemCgroup:
 
         Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of a set
         of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
+    def open(self, file: str) -> MemcgFile:
+        """Opens a file. `read`, `write` and attributes of the group share one descriptor of their own.
+
+        Errors: ENOENT, the group has no such file; ENODEV, the group is removed. Kernel: `open`."""
     def counters(self) -> dict[str, int]:
         """Returns the exact counters of the group, which can be a removed group. Kernel: none.
 
@@ -223,8 +253,9 @@ class MemCgroup:
         no such file."""
     @property
     def memory_peak(self) -> int:
-        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. Any write resets the
-        value; root has no such file."""
+        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. A write of any text but the
+        empty one resets the value for `read` and this attribute, not for a file of `open`; root has no such
+        file."""
     @memory_peak.setter
     def memory_peak(self, value: str | int) -> None: ...
     @property
@@ -263,8 +294,8 @@ class MemCgroup:
         has no such file."""
     @property
     def memory_swap_peak(self) -> int:
-        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. Any write
-        resets the value; root has no such file."""
+        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets the
+        value as that of ``memory_peak``; root has no such file."""
     @memory_swap_peak.setter
     def memory_swap_peak(self, value: str | int) -> None: ...
     @property

@@ -2,25 +2,27 @@
 //!
 //! A file is one line of a table: its name, whether root has the file, the kind of its text, and the effect of a
 //! write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long file of statistics, and
-//! `v1` and `v2` hold the tables. `attribute` gives files the names and values of attributes of a program. No
+//! `v1` and `v2` hold the tables. `open` has open files. `attribute` gives files the names and values of attributes of a program. No
 //! function here calls reclaim with a lock held.
 
 mod ages;
 mod amount;
 mod attribute;
 mod limit;
+mod open;
 mod stat;
 mod v1;
 mod v2;
 
 pub use attribute::FileValue;
+pub use open::GroupFile;
 use rustix::io::Errno;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_SWAPPINESS;
 use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
-use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
+use crate::memcg::{CounterKind, Descriptor, Hierarchy, MemCgroup, MemCgroups};
 use amount::{bytes_line, limit_line};
 
 /// The group whose file is read or written, with its controller and subsystem.
@@ -38,6 +40,9 @@ struct FileWrite<'a> {
     file: &'static str,
     /// The text without the white space around it.
     text: &'a str,
+    /// The text has no byte, not even white space.
+    is_empty: bool,
+    descriptor: Descriptor,
     /// The file is open with `O_NONBLOCK`, so a new limit reclaims nothing.
     nonblock: bool,
     cpu: CpuId,
@@ -52,6 +57,8 @@ enum Read {
     Bytes(fn(&MemCgroup) -> u64),
     /// A limit of v2 in pages, shown in bytes or as `max`.
     Limit(fn(&MemCgroup) -> u64),
+    /// The peak of a counter for the descriptor, shown in bytes.
+    Peak(CounterKind),
     /// A number, shown as it is.
     Number(fn(&MemCgroup) -> u64),
     /// Any other text.
@@ -67,8 +74,10 @@ enum Write {
     SetLimit(fn(&MemCgroups, &MemCgroup, u64)),
     /// The text is a number of 0 up to the number here. The function gets the number of the text.
     SetNumber(u8, fn(&MemCgroup, u8)),
-    /// The text is ignored.
+    /// Any text except the empty text resets a value of the group.
     Reset(fn(&MemCgroup)),
+    /// Any text except the empty text resets the peak of a counter for the descriptor.
+    ResetPeak(CounterKind),
     /// Any other effect.
     Call(fn(FileWrite<'_>) -> Result<()>),
 }
@@ -112,7 +121,9 @@ impl FileWrite<'_> {
             Write::ReadOnly => {}
             Write::SetLimit(set) => set(self.target.groups, group, self.limit_pages()?),
             Write::SetNumber(high, set) => set(group, self.number(high)?),
+            Write::Reset(_) | Write::ResetPeak(_) if self.is_empty => {}
             Write::Reset(reset) => reset(group),
+            Write::ResetPeak(which) => group.reset_peak(self.descriptor, which),
             Write::Call(call) => return call(self),
         }
         Ok(())
@@ -179,11 +190,17 @@ impl Swap {
     /// Errors, all `Cgroup`: ENOENT when there is no such file; EINVAL when the file can only be written. Kernel:
     /// `read`; differs: a removed group has no files in the kernel.
     pub fn memcg_read(&self, css: CssId, file: &str) -> Result<String> {
+        self.memcg_read_at(css, file, Descriptor::SHARED)
+    }
+
+    /// Returns the text of an open file of a group. Errors: as [`Swap::memcg_read`].
+    fn memcg_read_at(&self, css: CssId, file: &str, descriptor: Descriptor) -> Result<String> {
         let (target, file) = self.find_file(css, file)?;
         Ok(match file.read {
             Read::WriteOnly => return Err(target.lacks(Errno::INVAL, file.name, "written")),
             Read::Bytes(pages) => bytes_line(pages(target.group)),
             Read::Limit(pages) => limit_line(pages(target.group)),
+            Read::Peak(which) => bytes_line(target.group.peak_pages(descriptor, which)),
             Read::Number(number) => format!("{}\n", number(target.group)),
             Read::Text(text) => text(target),
         })
@@ -196,6 +213,19 @@ impl Swap {
     /// EBUSY when usage would stay above a v1 limit; EAGAIN when `memory.reclaim` freed too little. Locks: the caller
     /// holds none. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
+        self.memcg_write_at(css, file, Descriptor::SHARED, text, nonblock, cpu)
+    }
+
+    /// Writes a text to an open file of a group. Errors and locks: as [`Swap::memcg_write`].
+    fn memcg_write_at(
+        &self,
+        css: CssId,
+        file: &str,
+        descriptor: Descriptor,
+        text: &str,
+        nonblock: bool,
+        cpu: CpuId,
+    ) -> Result<()> {
         let (target, file) = self.find_file(css, file)?;
         if matches!(file.write, Write::ReadOnly) {
             return Err(target.lacks(Errno::ACCESS, file.name, "read"));
@@ -203,7 +233,9 @@ impl Swap {
         if !target.group.is_online() {
             return Err(MemCgroups::removed(&target.groups.name(css)));
         }
-        let result = FileWrite { target, file: file.name, text: text.trim(), nonblock, cpu }.apply(file.write);
+        let (is_empty, text) = (text.is_empty(), text.trim());
+        let write = FileWrite { target, file: file.name, text, is_empty, descriptor, nonblock, cpu };
+        let result = write.apply(file.write);
         self.end_operation();
         result
     }

@@ -1,8 +1,8 @@
 //! The files of v2.
 
 use super::Presence::{All, NonRoot};
-use super::Read::{Bytes, Limit, Number, Text, WriteOnly};
-use super::Write::{Call, ReadOnly, Reset, SetLimit, SetNumber};
+use super::Read::{Bytes, Limit, Number, Peak, Text, WriteOnly};
+use super::Write::{Call, ReadOnly, ResetPeak, SetLimit, SetNumber};
 use super::stat::text_v2;
 use super::{CgroupFile, TargetGroup, file};
 use crate::memcg::CounterKind::{Memory, Swap};
@@ -11,7 +11,7 @@ use crate::memcg::{MemCgroup, MemCgroups, MemcgEvent};
 /// All files, in the order of their listing. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.current", NonRoot, Bytes(|g| g.memory.usage_pages()), ReadOnly),
-    file("memory.peak", NonRoot, Bytes(|g| g.memory.watermark_pages()), Reset(|g| g.memory.reset_watermark())),
+    file("memory.peak", NonRoot, Peak(Memory), ResetPeak(Memory)),
     file("memory.min", NonRoot, Limit(MemCgroup::min_pages), SetLimit(MemCgroups::set_min)),
     file("memory.low", NonRoot, Limit(MemCgroup::low_pages), SetLimit(MemCgroups::set_low)),
     file("memory.high", NonRoot, Limit(|g| g.memory.high_pages()), Call(|write| write.write_high(Memory))),
@@ -24,7 +24,7 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.write_high(Swap))),
     // A new `memory.swap.max` or `memory.zswap.max` moves no page, because both limits apply to new charges only.
     file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|_, g, pages| g.swap.set_max(pages))),
-    file("memory.swap.peak", NonRoot, Bytes(|g| g.swap.watermark_pages()), Reset(|g| g.swap.reset_watermark())),
+    file("memory.swap.peak", NonRoot, Peak(Swap), ResetPeak(Swap)),
     file("memory.swap.events", NonRoot, Text(swap_events), ReadOnly),
     file("memory.zswap.current", NonRoot, Text(|target| format!("{}\n", target.zswap_bytes())), ReadOnly),
     file(

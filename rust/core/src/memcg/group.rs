@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::CounterKind;
 use super::counter::{PAGE_COUNTER_MAX, PageCounter};
+use super::peak::Peaks;
 use super::policy::GroupPolicy;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
@@ -139,6 +140,7 @@ pub struct MemCgroup {
     /// The OOM killer is off for the group, on v1. The value is only stored and shown.
     pub(super) is_oom_kill_disabled: AtomicBool,
     pub(super) policy: SpinMutex<GroupPolicy>,
+    pub(super) peaks: SpinMutex<Peaks>,
     /// Time that the tasks of the group would have slept because usage was over a high limit.
     throttled_ms: AtomicU64,
 }
@@ -349,6 +351,7 @@ impl MemCgroup {
         self.may_zswap_writeback.store(true, Ordering::Relaxed);
         self.swappiness.store(parent.map_or(SWAPPINESS_DEFAULT, Self::swappiness), Ordering::Relaxed);
         *self.policy.lock() = parent.map_or_else(GroupPolicy::default, Self::policy);
+        *self.peaks.lock() = Peaks::default();
         self.throttled_ms.store(0, Ordering::Relaxed);
         self.lruvec.renew();
     }

@@ -12,6 +12,7 @@
 mod counter;
 mod group;
 mod options;
+mod peak;
 mod policy;
 mod protection;
 mod rfc_literal;
@@ -31,6 +32,7 @@ pub use counter::{PAGE_COUNTER_MAX, PageCounter};
 use group::NR_STATS;
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
+pub(crate) use peak::Descriptor;
 #[cfg(test)]
 pub(crate) use policy::SwapinProbe;
 pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
