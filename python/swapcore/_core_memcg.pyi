@@ -21,7 +21,8 @@ class MemoryEvents(TypedDict):
     oom_kill: int
     """Always 0, because no task is killed here."""
     oom_group_kill: int
-    """Always 0, because no task is killed here."""
+    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; no task is
+    killed here."""
     sock_throttled: int
     """Always 0, because there are no sockets here."""
 
@@ -288,6 +289,12 @@ class MemCgroup:
     @property
     def memory_events_local(self) -> MemoryEvents:
         """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
+    @property
+    def memory_oom_group(self) -> int:
+        """``memory.oom.group``: 1 when the group with all groups below is one workload for the OOM killer, else
+        0. Settable; root has no such file."""
+    @memory_oom_group.setter
+    def memory_oom_group(self, value: str | int) -> None: ...
     @property
     def memory_swap_current(self) -> int:
         """``memory.swap.current``: bytes of slots charged to the group and all groups below. Read-only; root

@@ -140,11 +140,17 @@ def test_peaks_belong_to_open_files(v2: Scene) -> None:
         one.write("")
         assert one.read() == f"{4 * PAGE}\n", "an empty text resets nothing"
         one.write("reset")
-        assert (one.read(), two.read(), v2.a.read("memory.peak")) == (f"{PAGE}\n", f"{4 * PAGE}\n", f"{4 * PAGE}\n")
+        assert (one.read(), two.read(), v2.a.read("memory.peak")) == (
+            f"{PAGE}\n",
+            f"{4 * PAGE}\n",
+            f"{4 * PAGE}\n",
+        )
         v2.fault_in("h", 1, v2.a)
         v2.drop("h")
         two.write("\n")
-        assert (one.read(), two.read()) == (f"{3 * PAGE}\n", f"{PAGE}\n"), "a reset of the other takes nothing"
+        assert (one.read(), two.read()) == (f"{3 * PAGE}\n", f"{PAGE}\n"), (
+            "a reset of the other takes nothing"
+        )
         v2.a.write("memory.peak", "x")
         assert (one.read(), two.read(), v2.a.memory_peak) == (f"{3 * PAGE}\n", f"{PAGE}\n", PAGE)
         assert v2.a.counters()["memory_watermark_pages"] == 4

@@ -195,7 +195,7 @@ def test_proactive_writeback_takes_no_swappiness_and_needs_writeback(machine: Ma
         assert errno_of(a.write, "memory.reclaim", "4K source=zswap") == EINVAL
         forbidding.write("memory.zswap.writeback", 1)
     a.write("memory.zswap.writeback", 0)
-    assert errno_of(p.write, "memory.reclaim", "4K source=zswap") == EAGAIN, "the pages below may not be written"
+    assert errno_of(p.write, "memory.reclaim", "4K source=zswap") == EAGAIN, "the group below forbids it"
     a.write("memory.zswap.writeback", 1)
     assert machine.stat("written_back_pages") == 0
     p.write("memory.reclaim", "4K source=zswap")
@@ -230,7 +230,7 @@ def test_pages_of_dead_groups_are_their_parents(machines: Machines) -> None:
     assert current_bytes(p) == 40 * PAGE
     assert (p.counters()["memory_pages"], p.stat_local()["zswap"]) == (40, 40 * PAGE)
     machine.world.verify()
-    # The first batch takes 32 second chances. Batches of 24 and of 16 pages follow, because the pages are one list.
+    # The first batch takes 32 second chances. Batches of 24 and 16 pages follow, because there is one list.
     assert machine.swap.zswap.shrink_worker() == 40
     machine.world.verify()
     for entry in entries:

@@ -288,7 +288,7 @@ macro_rules! file_properties {
 
 file_properties! {
     memory_current memory_peak memory_min memory_low memory_high memory_max
-    memory_events memory_events_local memory_stat
+    memory_events memory_events_local memory_oom_group memory_stat
     memory_swap_current memory_swap_peak memory_swap_high memory_swap_max memory_swap_events
     memory_zswap_current memory_zswap_max memory_zswap_writeback
     memory_usage_in_bytes memory_limit_in_bytes memory_max_usage_in_bytes memory_failcnt

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use super::{FileWrite, TargetGroup};
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
-use crate::memcg::{CounterKind, MemcgEvent};
+use crate::memcg::CounterKind;
 use crate::reclaim::Reclaimer;
 use crate::reclaim::charge::MaySwap;
 
@@ -34,7 +34,7 @@ impl FileWrite<'_> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
         if !self.nonblock && !self.reclaim_to(pages, u64::MAX)? {
-            self.target.groups.raise(self.target.group, MemcgEvent::Oom);
+            self.target.groups.raise_oom(self.target.group, self.target.group);
         }
         Ok(())
     }

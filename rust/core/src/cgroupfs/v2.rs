@@ -18,6 +18,12 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.max", NonRoot, Limit(|g| g.memory.max_pages()), Call(|write| write.set_memory_max())),
     file("memory.events", NonRoot, Text(|target| events(target, MemCgroup::events)), ReadOnly),
     file("memory.events.local", NonRoot, Text(|target| events(target, MemCgroup::events_local)), ReadOnly),
+    file(
+        "memory.oom.group",
+        NonRoot,
+        Number(|g| g.is_oom_group().into()),
+        SetNumber(1, |g, number| g.set_oom_group(number == 1)),
+    ),
     file("memory.stat", All, Text(text_v2), ReadOnly),
     file("memory.reclaim", All, WriteOnly, Call(|write| write.reclaim())),
     file("memory.swap.current", NonRoot, Bytes(|g| g.swap.usage_pages()), ReadOnly),

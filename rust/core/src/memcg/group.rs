@@ -84,7 +84,8 @@ pub enum MemcgEvent {
     /// A task was killed because no memory was left. The core never raises this event, because the charge fails and
     /// the caller decides on the consequence. The event exists because the kernel's files have a line for the event.
     OomKill,
-    /// All tasks of a group were killed together. The core never raises this event, as with [`MemcgEvent::OomKill`].
+    /// No page could be reclaimed for a charge of a group that is killed as a whole (`memory.oom.group`). The core
+    /// kills no task, as with [`MemcgEvent::OomKill`], so the caller ends the workload of the group or does not.
     OomGroupKill,
     /// Usage was over `memory.swap.high`.
     SwapHigh,
@@ -139,6 +140,8 @@ pub struct MemCgroup {
     may_zswap_writeback: AtomicBool,
     /// The OOM killer is off for the group, on v1. The value is only stored and shown.
     pub(super) is_oom_kill_disabled: AtomicBool,
+    /// The OOM killer treats the group with all groups below as one workload. Kernel: `oom_group`.
+    is_oom_group: AtomicBool,
     pub(super) policy: SpinMutex<GroupPolicy>,
     pub(super) peaks: SpinMutex<Peaks>,
     /// Time that the tasks of the group would have slept because usage was over a high limit.
@@ -271,6 +274,17 @@ impl MemCgroup {
         self.is_oom_kill_disabled.store(is_disabled, Ordering::Relaxed);
     }
 
+    /// Returns whether the OOM killer treats the group with all groups below as one workload. Kernel:
+    /// `memory.oom.group`.
+    pub fn is_oom_group(&self) -> bool {
+        self.is_oom_group.load(Ordering::Relaxed)
+    }
+
+    /// Sets the value that [`MemCgroup::is_oom_group`] returns.
+    pub fn set_oom_group(&self, is_oom_group: bool) {
+        self.is_oom_group.store(is_oom_group, Ordering::Relaxed);
+    }
+
     /// Returns the policy table of the group.
     pub fn policy(&self) -> GroupPolicy {
         self.policy.lock().clone()
@@ -347,6 +361,7 @@ impl MemCgroup {
         self.min_pages.store(0, Ordering::Relaxed);
         self.low_pages.store(0, Ordering::Relaxed);
         self.is_oom_kill_disabled.store(false, Ordering::Relaxed);
+        self.is_oom_group.store(false, Ordering::Relaxed);
         self.zswap_max_pages.store(PAGE_COUNTER_MAX, Ordering::Relaxed);
         self.may_zswap_writeback.store(true, Ordering::Relaxed);
         self.swappiness.store(parent.map_or(SWAPPINESS_DEFAULT, Self::swappiness), Ordering::Relaxed);

@@ -195,6 +195,25 @@ impl MemCgroups {
         if self.do_memsw_account() { raise(group) } else { self.charged_levels(group).for_each(raise) }
     }
 
+    /// Raises the event `oom` at the group `level`, whose limit refused a charge of `charged`. If `memory.oom.group`
+    /// makes a group between both an indivisible workload, `oom_group_kill` is raised at the highest such group.
+    ///
+    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the charge that
+    /// fails stands for the task that the OOM killer would choose.
+    pub(crate) fn raise_oom(&self, level: &MemCgroup, charged: &MemCgroup) {
+        self.raise(level, MemcgEvent::Oom);
+        let mut oom_group = None;
+        for group in self.charged_levels(charged) {
+            oom_group = if group.is_oom_group() { Some(group) } else { oom_group };
+            if group.css() == level.css() {
+                break;
+            }
+        }
+        if let Some(oom_group) = oom_group {
+            self.raise(oom_group, MemcgEvent::OomGroupKill);
+        }
+    }
+
     /// Returns a statistic, summed over a group and all its descendants, including removed and freed descendants.
     /// Kernel: `memcg_page_state`.
     pub fn stat(&self, group: &MemCgroup, stat: MemcgStat) -> i64 {

@@ -166,7 +166,7 @@ impl Swap {
                 continue;
             }
             if nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER {
-                groups.raise(level, MemcgEvent::Oom);
+                groups.raise_oom(level, group);
             }
             return refused();
         }

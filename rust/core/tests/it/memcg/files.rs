@@ -82,7 +82,7 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
     let files = "memory.current memory.peak memory.min memory.low memory.high memory.max memory.events \
-                 memory.events.local memory.stat memory.reclaim memory.swap.current memory.swap.high memory.swap.max \
+                 memory.events.local memory.oom.group memory.stat memory.reclaim memory.swap.current memory.swap.high memory.swap.max \
                  memory.swap.peak memory.swap.events memory.zswap.current memory.zswap.max memory.zswap.writeback";
     assert_eq!(swap.memcg_files(group.css()).expect("enabled").join(" "), files);
     let root = GroupHandle::root(&swap).expect("enabled");
