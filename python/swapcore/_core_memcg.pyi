@@ -234,12 +234,13 @@ class MemCgroup:
         refault: str | None = None
     ) -> None:
         """Replaces the policy of this group; a group that is made below it afterwards starts with the same
-        policy. Kernel: none.
+        policy, except for the devices. Kernel: none.
 
         Each call sets all four arguments, so an argument that is left out gets its default. ``allow_swap``
         says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
         ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types that the group's
-        folios may use, the best first; None allows all devices, by priority. ``refault`` is ``activate``
+        folios may use, the best first, as far as the groups above allow them at that time; None allows the
+        devices of the group above, and for root all devices, by priority. ``refault`` is ``activate``
         (each page that comes back becomes active) or ``never`` (no page becomes active); None takes the rule
         of the working set.
 

@@ -72,7 +72,8 @@ impl GroupHandle {
         self.swap.remove_group(self.css, CpuId(0))
     }
 
-    /// Sets the group's policy table, which new groups below it copy from now on.
+    /// Sets the group's policy table, which new groups below it copy from now on, without the devices. A list of
+    /// devices applies to each group below at once: a list there can only narrow it.
     ///
     /// Errors: ENODEV when the group is removed; EINVAL when the owner store cannot keep the rule for dead owners,
     /// when the device list is empty, or when a device in it is off.
@@ -91,7 +92,7 @@ impl GroupHandle {
         if !self.group().is_online() {
             return Err(MemCgroups::removed(&self.groups().name(self.css)));
         }
-        self.group().set_policy(policy);
+        self.groups().replace_policy(self.group(), policy);
         Ok(())
     }
 }

@@ -304,11 +304,6 @@ impl MemCgroup {
         look(&self.policy.lock())
     }
 
-    /// Sets the policy table. A group that is created below this group afterwards starts with a copy of the table.
-    pub fn set_policy(&self, policy: GroupPolicy) {
-        *self.policy.lock() = policy;
-    }
-
     /// Adds `delta` to a statistic of this group. Kernel: `mod_memcg_state`, `count_memcg_events`.
     #[inline]
     pub(crate) fn count(&self, stat: MemcgStat, delta: i64) {
@@ -365,7 +360,8 @@ impl MemCgroup {
         self.zswap_max_pages.store(PAGE_COUNTER_MAX, Ordering::Relaxed);
         self.may_zswap_writeback.store(true, Ordering::Relaxed);
         self.swappiness.store(parent.map_or(SWAPPINESS_DEFAULT, Self::swappiness), Ordering::Relaxed);
-        *self.policy.lock() = parent.map_or_else(GroupPolicy::default, Self::policy);
+        let policy = parent.map_or_else(GroupPolicy::default, Self::policy);
+        *self.policy.lock() = GroupPolicy { devices: None, ..policy };
         *self.peaks.lock() = Peaks::default();
         self.throttled_ms.store(0, Ordering::Relaxed);
         self.lruvec.renew();

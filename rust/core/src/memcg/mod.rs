@@ -94,6 +94,8 @@ pub struct MemCgroups {
     has_high: AtomicBool,
     /// `memory.min` or `memory.low` was set for some group at some time. Before that, reclaim computes no protection.
     has_protection: AtomicBool,
+    /// The policy table of some group had a list of devices at some time.
+    has_device_lists: AtomicBool,
 }
 
 fn place(css: CssId) -> (usize, usize) {
@@ -114,6 +116,7 @@ impl MemCgroups {
             stocks: PerCpu::new(nr_cpus, |_| None)?,
             has_high: AtomicBool::new(false),
             has_protection: AtomicBool::new(false),
+            has_device_lists: AtomicBool::new(false),
         };
         let root = groups.place_group(None, &mut groups.tree.lock())?;
         groups.bring_online(root)?;
