@@ -1,4 +1,4 @@
-"""Memory cgroups of the Rust core. At run time the class `MemCgroup` is in `_core`.
+"""Memory cgroups of the Rust core. At run time the classes `MemCgroup` and `MemcgFile` are in `_core`.
 
 The dicts are plain `dict`s at run time; import their names under `typing.TYPE_CHECKING` only.
 """
@@ -21,7 +21,8 @@ class MemoryEvents(TypedDict):
     oom_kill: int
     """Always 0, because no task is killed here."""
     oom_group_kill: int
-    """Always 0, because no task is killed here."""
+    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; no task is
+    killed here."""
     sock_throttled: int
     """Always 0, because there are no sockets here."""
 
@@ -46,6 +47,32 @@ class OomControl(TypedDict):
     """Always 0, because a charge that finds no memory fails."""
     oom_kill: int
     """Always 0, because no task is killed here."""
+
+@final
+class MemcgFile:
+    """An open file of a group, made by `MemCgroup.open`. Kernel: a file descriptor.
+
+    A write to ``memory.peak`` or ``memory.swap.peak`` through the object resets the peak for this object alone.
+    The object keeps its group alive, but not online. A ``with`` statement closes the file at its end."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+    def read(self) -> str:
+        """Returns the whole text of the file.
+
+        Errors: EBADF, the file is closed; EINVAL, the file is write-only. Kernel: `pread` at offset 0."""
+    def write(self, value: str | int, *, nonblock: bool = False) -> None:
+        """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Detaches.
+
+        Errors: EBADF, the file is closed; the errors of `MemCgroup.write`. Kernel: `write`, ``O_NONBLOCK``."""
+    def close(self) -> None:
+        """Closes the file; a second call changes nothing. Kernel: `close`."""
+    def __enter__(self) -> MemcgFile: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
 
 @final
 class MemCgroup:
@@ -110,6 +137,10 @@ class MemCgroup:
 
         Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of a set
         of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
+    def open(self, file: str) -> MemcgFile:
+        """Opens a file. `read`, `write` and attributes of the group share one descriptor of their own.
+
+        Errors: ENOENT, the group has no such file; ENODEV, the group is removed. Kernel: `open`."""
     def counters(self) -> dict[str, int]:
         """Returns the exact counters of the group, which can be a removed group. Kernel: none.
 
@@ -152,6 +183,7 @@ class MemCgroup:
             shmem: bytes of pages of files in memory.
             zswap: bytes of compressed pages in zswap.
             zswapped: bytes of pages in zswap before compression.
+            zswap_incomp: pages that zswap stores as they are, because they do not compress.
             swapcached: bytes of pages in the swap cache.
             anon_thp: bytes of anonymous pages in large folios.
             inactive_anon: bytes of anonymous pages on the inactive list.
@@ -167,14 +199,14 @@ class MemCgroup:
             workingset_restore_file: always 0, because every page is anonymous here.
             pgscan: pages that reclaim looked at.
             pgsteal: pages that reclaim freed.
-            pgscan_kswapd: always 0, because every page is anonymous and all reclaim is direct.
-            pgscan_direct: the same as ``pgscan``, because all reclaim is direct.
-            pgscan_khugepaged: always 0, because every page is anonymous and all reclaim is direct.
-            pgscan_proactive: always 0, because every page is anonymous and all reclaim is direct.
-            pgsteal_kswapd: always 0, because every page is anonymous and all reclaim is direct.
-            pgsteal_direct: the same as ``pgsteal``, because all reclaim is direct.
-            pgsteal_khugepaged: always 0, because every page is anonymous and all reclaim is direct.
-            pgsteal_proactive: always 0, because every page is anonymous and all reclaim is direct.
+            pgscan_kswapd: always 0, because there is no kswapd here.
+            pgscan_direct: the part of ``pgscan`` in reclaim because of a limit or a lack of memory.
+            pgscan_khugepaged: always 0, because there is no khugepaged here.
+            pgscan_proactive: the part of ``pgscan`` that ``memory.reclaim`` asked for.
+            pgsteal_kswapd: always 0, because there is no kswapd here.
+            pgsteal_direct: the part of ``pgsteal`` in reclaim because of a limit or a lack of memory.
+            pgsteal_khugepaged: always 0, because there is no khugepaged here.
+            pgsteal_proactive: the part of ``pgsteal`` that ``memory.reclaim`` asked for.
             pswpin: pages read from a device.
             pswpout: pages written to a device.
             pgfault: page faults.
@@ -187,6 +219,7 @@ class MemCgroup:
             zswpin: pages that came from zswap.
             zswpout: pages that went to zswap.
             zswpwb: pages that zswap wrote back to a device.
+            zswpwb_proactive_b: compressed bytes of pages that ``memory.reclaim`` wrote back from zswap.
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
             cache: v1: bytes of pages of files in memory, because there are no other files here.
@@ -203,12 +236,13 @@ class MemCgroup:
         refault: str | None = None
     ) -> None:
         """Replaces the policy of this group; a group that is made below this group afterwards starts with the
-        same policy. Kernel: none.
+        same policy, except for the devices. Kernel: none.
 
         Each call sets all four rules, so an argument that is left out resets its rule to the default. ``allow_swap``
         says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
         ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
-        devices that may hold data of the group, the best first; None allows all devices, by priority. If a
+        devices that may hold data of the group, the best first, as far as the groups above allow these
+        devices; None allows the devices of the group above, and for root all devices, by priority. If a
         virtual device is among them, only the real devices among them back its slots, and without a real
         device the data stays in zswap. ``refault`` is ``activate`` (each page that comes back becomes active)
         or ``never`` (no page becomes active); None takes the rule of the working set.
@@ -224,19 +258,21 @@ class MemCgroup:
         no such file."""
     @property
     def memory_peak(self) -> int:
-        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. Any write resets the
-        value; root has no such file."""
+        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. A write of any text but the
+        empty one resets the value for `read` and this attribute, not for a file of `open`; root has no such
+        file."""
     @memory_peak.setter
     def memory_peak(self, value: str | int) -> None: ...
     @property
     def memory_min(self) -> int | Literal["max"]:
-        """``memory.min``: bytes of the group that reclaim never takes. Settable; root has no such file."""
+        """``memory.min``: bytes that reclaim never takes, as far as the groups above have this protection.
+        Settable; root has no such file."""
     @memory_min.setter
     def memory_min(self, value: str | int) -> None: ...
     @property
     def memory_low(self) -> int | Literal["max"]:
-        """``memory.low``: bytes of the group that reclaim takes only after all unprotected memory. Settable;
-        root has no such file."""
+        """``memory.low``: bytes that reclaim takes only after all other memory, as far as the groups above have
+        this protection. Settable; root has no such file."""
     @memory_low.setter
     def memory_low(self, value: str | int) -> None: ...
     @property
@@ -258,13 +294,19 @@ class MemCgroup:
     def memory_events_local(self) -> MemoryEvents:
         """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
     @property
+    def memory_oom_group(self) -> int:
+        """``memory.oom.group``: 1 when the group with all groups below is one workload for the OOM killer, else
+        0. Settable; root has no such file."""
+    @memory_oom_group.setter
+    def memory_oom_group(self, value: str | int) -> None: ...
+    @property
     def memory_swap_current(self) -> int:
         """``memory.swap.current``: bytes of slots charged to the group and all groups below. Read-only; root
         has no such file."""
     @property
     def memory_swap_peak(self) -> int:
-        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. Any write
-        resets the value; root has no such file."""
+        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets the
+        value as that of ``memory_peak``; root has no such file."""
     @memory_swap_peak.setter
     def memory_swap_peak(self, value: str | int) -> None: ...
     @property

@@ -56,7 +56,8 @@ class Swap:
         Memory cgroups: ``owner_store`` (``shadow``, ``array``, ``cluster_table``, ``trampoline``),
         ``dead_swapin`` (``default``, ``reparent``, ``fault_mm``, ``reparent_if_shared``), ``shared_count`` (2
         to 15), ``refault_level`` (``default``, ``owner``, ``reclaim_root``), ``idonly_refault`` (``skip``,
-        ``count``), ``rfc_literal``, ``lru_reparent`` and ``memcg_stock`` (``on``, ``off``)."""
+        ``count``), ``rfc_literal``, ``lru_reparent``, ``memcg_stock`` and ``memory_recursiveprot`` (``on``,
+        ``off``)."""
 
     # Devices.
 
@@ -429,7 +430,9 @@ class Swap:
         Bytes: ``Zswap`` of the memory of zswap's pools, ``Zswapped`` of the pages in the pools.
 
         Reclaim, in pages: ``workingset_refault_anon``, ``workingset_activate_anon``,
-        ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``.
+        ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``. The
+        parts ``pgscan_proactive`` and ``pgsteal_proactive`` are those of ``memory.reclaim``, the parts
+        ``pgscan_direct`` and ``pgsteal_direct`` the rest.
 
         Others: ``shadow_retries`` insertions repeated because a shadow changed; ``rfc_null_memcg`` null
         dereferences that the posted series would have made; ``swapoff_rmap_slots`` slots freed through the

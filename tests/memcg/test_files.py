@@ -114,3 +114,71 @@ def test_force_empty_puts_pages_out(v1: Scene) -> None:
     v1.a.write("memory.force_empty", "0")
     assert v1.row(v1.a) == "0/8/8/9"
     assert (task.mm.resident_pages, task.mm.swapped_pages) == (0, 8)
+
+
+def test_an_empty_text_resets_no_peak(v1: Scene, scenes: Callable[..., Scene]) -> None:
+    v2 = scenes()
+    for scene, files in (
+        (v1, ("memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes")),
+        (v2, ("memory.peak",)),
+    ):
+        scene.fault_in("f", 2, scene.a)
+        scene.drop("f")
+        for file in files:
+            scene.a.write(file, "")
+            assert scene.a.read(file) == f"{4 * PAGE}\n", file
+            scene.a.write(file, "\n")
+            assert scene.a.read(file) == "0\n", file
+
+
+def test_peaks_belong_to_open_files(v2: Scene) -> None:
+    v2.fault_in("f", 2, v2.a)
+    v2.drop("f")
+    v2.fault_in("g", 0, v2.a)
+    with v2.a.open("memory.peak") as one, v2.a.open("memory.peak") as two:
+        assert one.read() == two.read() == v2.a.read("memory.peak") == f"{4 * PAGE}\n"
+        one.write("")
+        assert one.read() == f"{4 * PAGE}\n", "an empty text resets nothing"
+        one.write("reset")
+        assert (one.read(), two.read(), v2.a.read("memory.peak")) == (
+            f"{PAGE}\n",
+            f"{4 * PAGE}\n",
+            f"{4 * PAGE}\n",
+        )
+        v2.fault_in("h", 1, v2.a)
+        v2.drop("h")
+        two.write("\n")
+        assert (one.read(), two.read()) == (f"{3 * PAGE}\n", f"{PAGE}\n"), (
+            "a reset of the other takes nothing"
+        )
+        v2.a.write("memory.peak", "x")
+        assert (one.read(), two.read(), v2.a.memory_peak) == (f"{3 * PAGE}\n", f"{PAGE}\n", PAGE)
+        assert v2.a.counters()["memory_watermark_pages"] == 4
+        with v2.a.open("memory.peak") as three:
+            assert three.read() == f"{4 * PAGE}\n"
+    assert one.closed
+    assert errno_of(one.read) == errno_of(one.write, "x") == errno.EBADF
+    one.close()
+
+
+def test_peaks_of_swap_belong_to_open_files(v2: Scene) -> None:
+    entries = [v2.fresh_out(1, v2.a), v2.fresh_out(0, v2.a)]
+    with v2.a.open("memory.swap.peak") as swap_peak, v2.a.open("memory.peak") as peak:
+        v2.swap.free(entries[0], 2)
+        before = peak.read()
+        swap_peak.write("1")
+        assert (swap_peak.read(), v2.a.memory_swap_peak, peak.read()) == (f"{PAGE}\n", 3 * PAGE, before)
+
+
+def test_any_file_opens_and_keeps_its_group(v2: Scene) -> None:
+    group = v2.group("P")
+    with group.open("memory.max") as file:
+        assert (file.name, file.read(), file.closed) == ("memory.max", "max\n", False)
+        file.write(8 * PAGE)
+        assert file.read() == group.read("memory.max") == f"{8 * PAGE}\n"
+        group.remove()
+        assert file.read() == f"{8 * PAGE}\n"
+        assert errno_of(file.write, "max") == errno.ENODEV
+    assert errno_of(v2.a.open, "memory.nonsense") == errno.ENOENT
+    assert errno_of(group.open, "memory.max") == errno.ENODEV
+    assert errno_of(v2.swap.memcg.open, "memory.peak") == errno.ENOENT

@@ -191,3 +191,66 @@ def test_root_is_never_refused(v2: Scene) -> None:
     assert v2.swap.swap_in(entry).nr_pages == 512
     facts = v2.root.counters()
     assert (facts["memory_pages"], facts["swap_pages"], facts["events_max"]) == (0, 0, 0)
+
+
+def test_reclaim_on_request_counts_as_proactive(v2: Scene) -> None:
+    task = v2.task(v2.a, 64)
+    task.write(b"x" * (64 * PAGE))
+    v2.a.write("memory.reclaim", 8 * PAGE)
+    stat = v2.a.memory_stat
+    assert stat["pgsteal"] == stat["pgsteal_proactive"] >= 8
+    assert stat["pgscan"] == stat["pgscan_proactive"] >= stat["pgsteal"]
+    assert (stat["pgscan_direct"], stat["pgsteal_direct"]) == (0, 0)
+    v2.a.write("memory.max", 16 * PAGE)
+    after = v2.a.memory_stat
+    assert (after["pgscan_proactive"], after["pgsteal_proactive"]) == (stat["pgscan"], stat["pgsteal"])
+    assert after["pgsteal_direct"] == after["pgsteal"] - stat["pgsteal"] > 0
+    assert after["pgscan_direct"] == after["pgscan"] - stat["pgscan"] > 0
+    totals = v2.swap.stats()
+    for key in ("pgscan", "pgsteal"):
+        assert totals[key] == totals[f"{key}_direct"] + totals[f"{key}_proactive"] == after[key]
+
+
+def test_oom_group_is_a_flag_that_no_child_inherits(v2: Scene) -> None:
+    p = v2.group("P")
+    assert (p.read("memory.oom.group"), p.memory_oom_group) == ("0\n", 0)
+    p.write("memory.oom.group", "1\n")
+    assert (p.read("memory.oom.group"), v2.group("A", p).memory_oom_group) == ("1\n", 0)
+    for bad in ("2", "-1", "", "yes", "max"):
+        assert errno_of(p.write, "memory.oom.group", bad) == errno.EINVAL
+    assert p.memory_oom_group == 1
+    assert "memory.oom.group" not in v2.swap.memcg.files
+
+
+@pytest.mark.parametrize(
+    ("flags", "raised"),
+    [("", ""), ("A", "A"), ("PA", "P"), ("P", "P"), ("L", "L"), ("LA", "L"), ("T", ""), ("TLPA", "L")],
+)
+def test_a_failed_charge_raises_its_group_kill_at_the_highest_flag_below_the_limit(
+    v2: Scene, flags: str, raised: str
+) -> None:
+    groups = {"T": v2.group("T")}
+    for above, name in ("TL", "LP", "PA"):
+        groups[name] = v2.group(name, groups[above])
+    for name in flags:
+        groups[name].memory_oom_group = 1
+    groups["L"].memory_max = 0
+    for nr in (1, 2):
+        with pytest.raises(MemoryError):
+            v2.swap.folio(0, memcg=groups["A"])
+        events = {name: group.memory_events["oom_group_kill"] for name, group in groups.items()}
+        local = {name: group.memory_events_local["oom_group_kill"] for name, group in groups.items()}
+        assert local == {name: nr * (name == raised) for name in groups}
+        upwards = "TLPA"[: "TLPA".find(raised) + 1] if raised else ""
+        assert events == {name: nr * (name in upwards) for name in groups}, (
+            "v2 raises it at all groups above, too"
+        )
+        assert groups["L"].memory_events["oom"] == nr
+        assert groups["A"].memory_events["oom_kill"] == 0
+
+
+def test_a_limit_below_usage_raises_the_group_kill_of_its_group(v2: Scene) -> None:
+    a = v2.group("A", memory_oom_group=1, memory_swap_max=0)
+    v2.fault_in("f", 2, a)
+    a.write("memory.max", PAGE)
+    assert (a.memory_events["oom"], a.memory_events["oom_group_kill"]) == (1, 1)

@@ -127,6 +127,7 @@ def test_defaults_are_the_repaired_protocol() -> None:
         "rfc_literal": "off",
         "lru_reparent": "off",
         "memcg_stock": "on",
+        "memory_recursiveprot": "on",
     }
     for name, word in expected.items():
         assert switches[name] in (word if isinstance(word, set) else {word}), name

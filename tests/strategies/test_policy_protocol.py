@@ -231,6 +231,34 @@ def test_table_says_the_same_without_python(swap: sc.Swap) -> None:
     assert group.counters()["swap_events_fail"] == 1
 
 
+def test_devices_of_a_group_only_narrow_those_above(swap: sc.Swap) -> None:
+    slow, middle, fast = [swap.swapon(sc.Ram("16M"), priority=priority) for priority in (1, 5, 9)]
+    parent = swap.memcg.create("parent")
+    child = parent.create("child")
+    grandchild = child.create("grandchild")
+
+    def used(group: sc.MemCgroup) -> int:
+        return swap.swap_out(swap.folio(data=b"x", memcg=group)).type
+
+    child.set_policy(devices=[middle.type, fast.type, slow.type])
+    assert (used(parent), used(child), used(grandchild)) == (fast.type, middle.type, middle.type)
+    parent.set_policy(devices=[slow.type, fast.type])
+    assert used(parent) == slow.type
+    assert (used(child), used(grandchild)) == (fast.type, fast.type), "the order is that of the nearest list"
+    grandchild.set_policy(devices=[slow.type, middle.type])
+    assert used(grandchild) == slow.type
+    parent.set_policy(devices=[middle.type])
+    assert {used(group) for group in (parent, child, grandchild, parent.create("later"))} == {middle.type}
+    swap.memcg.set_policy(devices=[fast.type])
+    for group in (parent, child, grandchild):
+        with pytest.raises(sc.SwapFullError):
+            used(group)
+    assert used(swap.memcg) == fast.type
+    swap.memcg.set_policy()
+    parent.set_policy()
+    assert (used(parent), used(child), used(grandchild)) == (fast.type, middle.type, slow.type)
+
+
 @pytest.mark.parametrize(
     "options", [{"dead_owner": "nobody"}, {"refault": "maybe"}, {"devices": [7]}, {"devices": []}], ids=str
 )

@@ -145,6 +145,125 @@ def test_proactive_reclaim_of_zswap_alone(machine: Machine) -> None:
     machine.world.verify()
 
 
+def test_proactive_writeback_gives_every_second_chance_before_it_gives_up(machines: Machines) -> None:
+    machine = machines(memory_pages=8192, zswap="lz4")
+    machine.out_each([text(number) for number in range(1024)], machine.a)
+    stored_bytes = current_bytes(machine.a)
+    assert refusal(machine.a.write, "memory.reclaim", f"{stored_bytes} source=zswap") == 0
+    stat = machine.a.memory_stat
+    # The amount is rounded down to whole pages, and the last written page may exceed it.
+    assert stored_bytes - PAGE < stat["zswpwb_proactive_b"] <= stored_bytes
+    assert stat["zswpwb_proactive_b"] == stored_bytes - current_bytes(machine.a)
+    assert stat["zswpwb"] == machine.stat("written_back_pages") > 850
+    assert errno_of(machine.a.write, "memory.reclaim", f"{stored_bytes} source=zswap") == EAGAIN
+    assert (machine.a.memory_stat["zswpwb"], current_bytes(machine.a)) == (1024, 0)
+    assert machine.a.memory_stat["zswpwb_proactive_b"] == stored_bytes
+    machine.world.verify()
+
+
+def test_proactive_writeback_counts_compressed_bytes(machine: Machine) -> None:
+    p = machine.group("P")
+    a = machine.group("A", p)
+    machine.out_each([text(number) for number in range(500)], a)
+    before = current_bytes(a)
+    p.write("memory.reclaim", f"{2 * PAGE} source=zswap")
+    written_bytes = before - current_bytes(a)
+    assert 2 * PAGE <= written_bytes < 2 * PAGE + 100
+    assert a.memory_stat["zswpwb"] > 100, "a page has about 34 compressed bytes"
+    assert a.memory_stat["zswpwb_proactive_b"] == p.memory_stat["zswpwb_proactive_b"] == written_bytes
+    assert a.memory_stat["pgscan"] == 0, "no list was scanned"
+    machine.world.verify()
+
+
+def test_other_writeback_is_not_proactive(machine: Machine) -> None:
+    entries = machine.out_each([noise(number) for number in range(40)], machine.a)
+    machine.swap.zswap.writeback(entries[0])
+    assert errno_of(machine.swap.zswap.shrink, machine.a) == EAGAIN
+    assert machine.swap.zswap.shrink(machine.a) > 0
+    assert machine.a.memory_stat["zswpwb"] > 1
+    assert machine.a.memory_stat["zswpwb_proactive_b"] == 0
+
+
+def test_proactive_writeback_takes_no_swappiness_and_needs_writeback(machine: Machine) -> None:
+    p = machine.group("P")
+    a = machine.group("A", p)
+    machine.out_each([noise(number) for number in range(40)], a)
+    for words in ("source=zswap swappiness=60", "swappiness=max source=zswap"):
+        assert errno_of(a.write, "memory.reclaim", f"4K {words}") == EINVAL
+    for forbidding in (p, a):
+        forbidding.write("memory.zswap.writeback", 0)
+        assert errno_of(a.write, "memory.reclaim", "4K source=zswap") == EINVAL
+        forbidding.write("memory.zswap.writeback", 1)
+    a.write("memory.zswap.writeback", 0)
+    assert errno_of(p.write, "memory.reclaim", "4K source=zswap") == EAGAIN, "the group below forbids it"
+    a.write("memory.zswap.writeback", 1)
+    assert machine.stat("written_back_pages") == 0
+    p.write("memory.reclaim", "4K source=zswap")
+    assert machine.stat("written_back_pages") == 1
+
+
+def test_pages_that_do_not_compress_are_counted(machine: Machine) -> None:
+    p = machine.group("P")
+    a = machine.group("A", p)
+    entries = machine.out_each([noise(1), noise(2), text(3)], a)
+    for group in (a, p, machine.swap.memcg):
+        assert (group.memory_stat["zswap_incomp"], group.memory_stat["zswapped"]) == (2, 3 * PAGE)
+    machine.swap.swap_in(entries[0])
+    machine.swap.free(entries[2], 1)
+    assert (a.memory_stat["zswap_incomp"], a.memory_stat["zswapped"]) == (1, PAGE)
+    a.remove()
+    assert (p.memory_stat["zswap_incomp"], p.stat_local()["zswap_incomp"]) == (1, 1)
+    machine.swap.zswap.writeback(entries[1])
+    assert p.memory_stat["zswap_incomp"] == 0
+    machine.world.verify()
+
+
+def test_pages_of_dead_groups_are_their_parents(machines: Machines) -> None:
+    machine = machines(memory_pages=4096, zswap=sc.Zswap(max_pool_percent=2, accept_threshold_percent=10))
+    p = machine.group("P")
+    entries = []
+    for number in range(40):
+        c = machine.group(f"C{number}", p)
+        entries.append(machine.out(noise(number), c))
+        c.remove()
+        assert (c.stat_local()["zswapped"], p.stat_local()["zswapped"]) == (0, (number + 1) * PAGE)
+    assert current_bytes(p) == 40 * PAGE
+    assert (p.counters()["memory_pages"], p.stat_local()["zswap"]) == (40, 40 * PAGE)
+    machine.world.verify()
+    # The first batch takes 32 second chances. Batches of 24 and 16 pages follow, because there is one list.
+    assert machine.swap.zswap.shrink_worker() == 40
+    machine.world.verify()
+    for entry in entries:
+        machine.swap.free(entry, 1)
+    assert (current_bytes(p), p.counters()["memory_pages"]) == (0, 0)
+
+
+def test_the_worker_writes_what_a_hundred_dead_groups_left(machines: Machines) -> None:
+    machine = machines(memory_pages=8192, zswap=sc.Zswap(max_pool_percent=2, accept_threshold_percent=50))
+    for number in range(100):
+        c = machine.group(f"C{number}")
+        machine.out(noise(number), c)
+        c.remove()
+    assert machine.swap.zswap.shrink_worker() > 0
+    assert machine.stat("written_back_pages") > 0
+    machine.world.verify()
+
+
+def test_a_dead_group_stores_for_its_nearest_online_ancestor(machine: Machine) -> None:
+    p = machine.group("P")
+    c = machine.group("C", p)
+    g = machine.group("G", c)
+    folio = machine.swap.folio(0, noise(1), memcg=g)
+    g.remove()
+    c.remove()
+    entry = machine.swap.swap_out(folio)
+    assert row_of(machine.swap, int(entry)) == "zswap shadow"
+    assert [group.stat_local()["zswapped"] for group in (g, c, p)] == [0, 0, PAGE]
+    machine.world.verify()
+    assert machine.swap.swap_in(entry).read() == noise(1)
+    assert p.stat_local()["zswapped"] == 0
+
+
 def test_a_removed_group_takes_its_entries_along(machine: Machine) -> None:
     p = machine.group("P")
     c = machine.group("C", p)

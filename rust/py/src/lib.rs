@@ -44,7 +44,7 @@ mod _core {
     #[pymodule_export]
     use crate::folio::Folio;
     #[pymodule_export]
-    use crate::memcg::MemCgroup;
+    use crate::memcg::{MemCgroup, MemcgFile};
     #[pymodule_export]
     use crate::mm::Mm;
     #[pymodule_export]

@@ -1,14 +1,15 @@
 //! `MemCgroup`: one memory cgroup, its files and its counters.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBool, PyDict, PyInt, PyString};
+use rustix::io::Errno;
 use swapcore::base::limits::MAX_SWAPFILES;
 use swapcore::base::types::CssId;
-use swapcore::cgroupfs::FileValue;
+use swapcore::cgroupfs::{FileValue, GroupFile};
 use swapcore::memcg::{DeadSwapin, GroupPolicy, RefaultRule};
 use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
 
@@ -67,8 +68,68 @@ impl MemCgroup {
     }
 }
 
-/// Returns the text that is written into a file for a Python value. A str is written unchanged. An int is written in
-/// decimal digits.
+#[doc = stub!(MemcgFile)]
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct MemcgFile {
+    name: &'static str,
+    /// The path of the group.
+    path: String,
+    /// None after `close`. A read or write under way in another thread keeps the file open until its end.
+    open: Mutex<Option<Arc<GroupFile>>>,
+}
+
+impl MemcgFile {
+    /// Returns the open file. Errors: EBADF, the file is closed.
+    fn opened(&self) -> Result<Arc<GroupFile>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let closed =
+            || SwapError::Cgroup { errno: Errno::BADF, what: format!("{} of {:?} is closed", self.name, self.path) };
+        Ok(open.ok_or_else(closed)?)
+    }
+}
+
+getters! {
+    MemcgFile(file):
+    name: &'static str = file.name;
+    closed: bool = file.opened().is_err();
+}
+
+#[pymethods]
+impl MemcgFile {
+    #[doc = stub!(MemcgFile.read)]
+    fn read(&self) -> Result<String> {
+        Ok(self.opened()?.read()?)
+    }
+
+    #[doc = stub!(MemcgFile.write)]
+    #[pyo3(signature = (value, *, nonblock = false))]
+    fn write(&self, py: Python<'_>, value: &Bound<'_, PyAny>, nonblock: bool) -> Result<()> {
+        let (file, text) = (self.opened()?, text_of(value)?);
+        let cpu: CpuId = convert::cpu(None, file.swap().nr_cpus())?;
+        detached(py, || file.write(&text, nonblock, cpu))
+    }
+
+    #[doc = stub!(MemcgFile.close)]
+    fn close(&self) {
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(&self, _kind: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>, _traceback: &Bound<'_, PyAny>) {
+        self.close();
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.closed() { ", closed" } else { "" };
+        format!("<MemcgFile {} of {}{state}>", self.name, self.path)
+    }
+}
+
+/// Returns the text to write into a file: a str as it is, an int in decimal digits.
 fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     if value.is_instance_of::<PyString>() {
         return value.extract();
@@ -143,6 +204,12 @@ impl MemCgroup {
     #[pyo3(signature = (file, value, *, nonblock = false))]
     fn write(&self, py: Python<'_>, file: &str, value: &Bound<'_, PyAny>, nonblock: bool) -> Result<()> {
         self.write_text(py, file, &text_of(value)?, nonblock)
+    }
+
+    #[doc = stub!(MemCgroup.open)]
+    fn open(&self, file: &str) -> Result<MemcgFile> {
+        let file = GroupFile::open(self.handle.swap(), self.handle.css(), file)?;
+        Ok(MemcgFile { name: file.name(), path: self.path(), open: Mutex::new(Some(Arc::new(file))) })
     }
 
     #[doc = stub!(MemCgroup.counters)]
@@ -223,7 +290,7 @@ macro_rules! file_properties {
 
 file_properties! {
     memory_current memory_peak memory_min memory_low memory_high memory_max
-    memory_events memory_events_local memory_stat
+    memory_events memory_events_local memory_oom_group memory_stat
     memory_swap_current memory_swap_peak memory_swap_high memory_swap_max memory_swap_events
     memory_zswap_current memory_zswap_max memory_zswap_writeback
     memory_usage_in_bytes memory_limit_in_bytes memory_max_usage_in_bytes memory_failcnt

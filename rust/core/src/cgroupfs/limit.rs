@@ -5,7 +5,8 @@ use rustix::io::Errno;
 use super::{FileWrite, TargetGroup};
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
-use crate::memcg::{CounterKind, MemcgEvent};
+use crate::memcg::CounterKind;
+use crate::reclaim::Reclaimer;
 use crate::reclaim::charge::MaySwap;
 
 impl FileWrite<'_> {
@@ -33,7 +34,7 @@ impl FileWrite<'_> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
         if !self.nonblock && !self.reclaim_to(pages, u64::MAX)? {
-            self.target.groups.raise(self.target.group, MemcgEvent::Oom);
+            self.target.groups.raise_oom(self.target.group, self.target.group);
         }
         Ok(())
     }
@@ -98,19 +99,52 @@ impl FileWrite<'_> {
                 _ => swappiness = Some(self.swappiness_of(word)?),
             }
         }
-        let (mut done_pages, mut retries) = (0, MAX_RECLAIM_RETRIES);
-        while done_pages < target_pages {
-            let left_pages = target_pages - done_pages;
-            let TargetGroup { swap, group, .. } = self.target;
-            let got_pages = match is_from_zswap {
-                true => swap.zswap_shrink_groups(group.css(), left_pages, self.cpu)?,
-                false => swap.try_to_free_mem_cgroup_pages(group, left_pages, MaySwap::Yes, swappiness, self.cpu)?,
-            };
-            done_pages += got_pages;
-            if got_pages == 0 {
+        if is_from_zswap {
+            return self.reclaim_zswap(target_pages * PAGE_SIZE as u64, swappiness);
+        }
+        let TargetGroup { swap, group, .. } = self.target;
+        let reclaimer = Reclaimer::Proactive { swappiness };
+        let reclaim = |pages| swap.try_to_free_mem_cgroup_pages(group, pages, MaySwap::Yes, reclaimer, self.cpu);
+        self.reclaim_in_rounds(target_pages, "pages could be reclaimed", |pages| {
+            reclaim(pages).map(|got_pages| (got_pages, got_pages > 0))
+        })
+    }
+
+    /// Writes pages back from zswap until the compressed bytes of these pages are the given amount, and reclaims no
+    /// other memory. An entry with a second chance loses the chance first, so a round without a written page is no
+    /// failure while it takes second chances.
+    ///
+    /// Errors: EINVAL with a swappiness, because no LRU list is scanned, and when the group or a group above forbids
+    /// writeback; EAGAIN when less was written. Kernel: `memory.reclaim` with `source=zswap`.
+    fn reclaim_zswap(self, target_bytes: u64, swappiness: Option<u8>) -> Result<()> {
+        let TargetGroup { swap, group, .. } = self.target;
+        if swappiness.is_some() {
+            return Err(self.refused(Errno::INVAL, "source=zswap scans no list, so it takes no swappiness="));
+        }
+        if !swap.is_zswap_writeback_enabled(Some(group)) {
+            return Err(self.refused(Errno::INVAL, "memory.zswap.writeback is 0 here or above"));
+        }
+        self.reclaim_in_rounds(target_bytes, "compressed bytes could be written back", |bytes| {
+            let round = swap.zswap_shrink_groups(group.css(), bytes, self.cpu)?;
+            Ok((round.written_bytes, round.written_bytes + round.nr_second_chances > 0))
+        })
+    }
+
+    /// Calls `round` with the rest of an amount until the amount is reached. A call returns the part that it did, and
+    /// whether it came closer to the amount. Errors: EAGAIN after [`MAX_RECLAIM_RETRIES`] calls that did not.
+    fn reclaim_in_rounds(
+        self,
+        target: u64,
+        what: &str,
+        mut round: impl FnMut(u64) -> Result<(u64, bool)>,
+    ) -> Result<()> {
+        let (mut done, mut retries) = (0, MAX_RECLAIM_RETRIES);
+        while done < target {
+            let (got, is_closer) = round(target - done)?;
+            done += got;
+            if !is_closer {
                 if retries == 0 {
-                    let why = format!("{done_pages} of {target_pages} pages could be reclaimed");
-                    return Err(self.refused(Errno::AGAIN, &why));
+                    return Err(self.refused(Errno::AGAIN, &format!("{done} of {target} {what}")));
                 }
                 retries -= 1;
             }

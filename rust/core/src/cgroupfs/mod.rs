@@ -3,25 +3,27 @@
 //!
 //! A table has one line for each file. The line has the name of the file, whether root has the file, the kind of
 //! text, and the effect of a write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long
-//! file of statistics, and `v1` and `v2` hold the tables. `attribute` gives files the names and values of attributes
-//! of a program. No function here calls reclaim with a lock held.
+//! file of statistics, and `v1` and `v2` hold the tables. `open` has open files. `attribute` gives files the
+//! names and values of attributes of a program. No function here calls reclaim with a lock held.
 
 mod ages;
 mod amount;
 mod attribute;
 mod limit;
+mod open;
 mod stat;
 mod v1;
 mod v2;
 
 pub use attribute::FileValue;
+pub use open::GroupFile;
 use rustix::io::Errno;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::MAX_SWAPPINESS;
 use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
-use crate::memcg::{Hierarchy, MemCgroup, MemCgroups};
+use crate::memcg::{CounterKind, Descriptor, Hierarchy, MemCgroup, MemCgroups};
 use amount::{bytes_line, limit_line};
 
 /// The group whose file is read or written, with all groups and the subsystem.
@@ -39,6 +41,9 @@ struct FileWrite<'a> {
     file: &'static str,
     /// The written text, without the white space at both ends.
     text: &'a str,
+    /// Whether the text has no byte, not even white space.
+    is_empty: bool,
+    descriptor: Descriptor,
     /// Whether the file is open with `O_NONBLOCK`. A new limit then reclaims nothing.
     nonblock: bool,
     cpu: CpuId,
@@ -53,6 +58,8 @@ enum Read {
     Bytes(fn(&MemCgroup) -> u64),
     /// The text is a limit of v2 in pages, shown in bytes or as `max`.
     Limit(fn(&MemCgroup) -> u64),
+    /// The text is the peak of a counter for the descriptor, shown in bytes.
+    Peak(CounterKind),
     /// The text is the number that the function returns.
     Number(fn(&MemCgroup) -> u64),
     /// The function makes the text.
@@ -65,11 +72,13 @@ enum Write {
     /// The file can only be read.
     ReadOnly,
     /// The text is a limit. The function gets the limit in pages.
-    SetLimit(fn(&MemCgroup, u64)),
+    SetLimit(fn(&MemCgroups, &MemCgroup, u64)),
     /// The text is a number from 0 to the number in the first field. The function gets the number from the text.
     SetNumber(u8, fn(&MemCgroup, u8)),
-    /// The text is ignored. The function resets a value of the group.
+    /// Any text except the empty text resets a value of the group.
     Reset(fn(&MemCgroup)),
+    /// Any text except the empty text resets the peak of a counter for the descriptor.
+    ResetPeak(CounterKind),
     /// The function parses the text and applies the write.
     Call(fn(FileWrite<'_>) -> Result<()>),
 }
@@ -111,9 +120,11 @@ impl FileWrite<'_> {
         let group = self.target.group;
         match effect {
             Write::ReadOnly => {}
-            Write::SetLimit(set) => set(group, self.limit_pages()?),
+            Write::SetLimit(set) => set(self.target.groups, group, self.limit_pages()?),
             Write::SetNumber(high, set) => set(group, self.number(high)?),
+            Write::Reset(_) | Write::ResetPeak(_) if self.is_empty => {}
             Write::Reset(reset) => reset(group),
+            Write::ResetPeak(which) => group.reset_peak(self.descriptor, which),
             Write::Call(call) => return call(self),
         }
         Ok(())
@@ -181,11 +192,17 @@ impl Swap {
     /// Errors, all `Cgroup`: ENOENT when there is no such file; EINVAL when the file can only be written. Kernel:
     /// `read`; differs: a removed group has no files in the kernel.
     pub fn memcg_read(&self, css: CssId, file: &str) -> Result<String> {
+        self.memcg_read_at(css, file, Descriptor::SHARED)
+    }
+
+    /// Returns the text of an open file of a group. Errors: as [`Swap::memcg_read`].
+    fn memcg_read_at(&self, css: CssId, file: &str, descriptor: Descriptor) -> Result<String> {
         let (target, file) = self.find_file(css, file)?;
         Ok(match file.read {
             Read::WriteOnly => return Err(target.lacks(Errno::INVAL, file.name, "written")),
             Read::Bytes(pages) => bytes_line(pages(target.group)),
             Read::Limit(pages) => limit_line(pages(target.group)),
+            Read::Peak(which) => bytes_line(target.group.peak_pages(descriptor, which)),
             Read::Number(number) => format!("{}\n", number(target.group)),
             Read::Text(text) => text(target),
         })
@@ -198,6 +215,19 @@ impl Swap {
     /// EBUSY when usage would stay above a v1 limit; EAGAIN when `memory.reclaim` freed too little. Locks: the caller
     /// holds none. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
+        self.memcg_write_at(css, file, Descriptor::SHARED, text, nonblock, cpu)
+    }
+
+    /// Writes a text to an open file of a group. Errors and locks: as [`Swap::memcg_write`].
+    fn memcg_write_at(
+        &self,
+        css: CssId,
+        file: &str,
+        descriptor: Descriptor,
+        text: &str,
+        nonblock: bool,
+        cpu: CpuId,
+    ) -> Result<()> {
         let active = self.begin_activity();
         let (target, file) = self.find_file(css, file)?;
         if matches!(file.write, Write::ReadOnly) {
@@ -206,7 +236,9 @@ impl Swap {
         if !target.group.is_online() {
             return Err(MemCgroups::removed(&target.groups.name(css)));
         }
-        let result = FileWrite { target, file: file.name, text: text.trim(), nonblock, cpu }.apply(file.write);
+        let (is_empty, text) = (text.is_empty(), text.trim());
+        let write = FileWrite { target, file: file.name, text, is_empty, descriptor, nonblock, cpu };
+        let result = write.apply(file.write);
         self.end_operation(active);
         result
     }

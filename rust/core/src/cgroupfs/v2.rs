@@ -1,33 +1,44 @@
 //! The files of a memory cgroup on v2.
 
 use super::Presence::{All, NonRoot};
-use super::Read::{Bytes, Limit, Number, Text, WriteOnly};
-use super::Write::{Call, ReadOnly, Reset, SetLimit, SetNumber};
+use super::Read::{Bytes, Limit, Number, Peak, Text, WriteOnly};
+use super::Write::{Call, ReadOnly, ResetPeak, SetLimit, SetNumber};
 use super::stat::text_v2;
 use super::{CgroupFile, TargetGroup, file};
 use crate::memcg::CounterKind::{Memory, Swap};
-use crate::memcg::{MemCgroup, MemcgEvent};
+use crate::memcg::{MemCgroup, MemCgroups, MemcgEvent};
 
 /// All files, in the order in which a listing shows the files. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.current", NonRoot, Bytes(|g| g.memory.usage_pages()), ReadOnly),
-    file("memory.peak", NonRoot, Bytes(|g| g.memory.watermark_pages()), Reset(|g| g.memory.reset_watermark())),
-    file("memory.min", NonRoot, Limit(MemCgroup::min_pages), SetLimit(MemCgroup::set_min_pages)),
-    file("memory.low", NonRoot, Limit(MemCgroup::low_pages), SetLimit(MemCgroup::set_low_pages)),
+    file("memory.peak", NonRoot, Peak(Memory), ResetPeak(Memory)),
+    file("memory.min", NonRoot, Limit(MemCgroup::min_pages), SetLimit(MemCgroups::set_min)),
+    file("memory.low", NonRoot, Limit(MemCgroup::low_pages), SetLimit(MemCgroups::set_low)),
     file("memory.high", NonRoot, Limit(|g| g.memory.high_pages()), Call(|write| write.write_high(Memory))),
     file("memory.max", NonRoot, Limit(|g| g.memory.max_pages()), Call(|write| write.set_memory_max())),
     file("memory.events", NonRoot, Text(|target| events(target, MemCgroup::events)), ReadOnly),
     file("memory.events.local", NonRoot, Text(|target| events(target, MemCgroup::events_local)), ReadOnly),
+    file(
+        "memory.oom.group",
+        NonRoot,
+        Number(|g| g.is_oom_group().into()),
+        SetNumber(1, |g, number| g.set_oom_group(number == 1)),
+    ),
     file("memory.stat", All, Text(text_v2), ReadOnly),
     file("memory.reclaim", All, WriteOnly, Call(|write| write.reclaim())),
     file("memory.swap.current", NonRoot, Bytes(|g| g.swap.usage_pages()), ReadOnly),
     file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.write_high(Swap))),
     // A new `memory.swap.max` or `memory.zswap.max` moves no page, because both limits apply to new charges only.
-    file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|g, pages| g.swap.set_max(pages))),
-    file("memory.swap.peak", NonRoot, Bytes(|g| g.swap.watermark_pages()), Reset(|g| g.swap.reset_watermark())),
+    file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|_, g, pages| g.swap.set_max(pages))),
+    file("memory.swap.peak", NonRoot, Peak(Swap), ResetPeak(Swap)),
     file("memory.swap.events", NonRoot, Text(swap_events), ReadOnly),
     file("memory.zswap.current", NonRoot, Text(|target| format!("{}\n", target.zswap_bytes())), ReadOnly),
-    file("memory.zswap.max", NonRoot, Limit(MemCgroup::zswap_max_pages), SetLimit(MemCgroup::set_zswap_max_pages)),
+    file(
+        "memory.zswap.max",
+        NonRoot,
+        Limit(MemCgroup::zswap_max_pages),
+        SetLimit(|_, g, pages| g.set_zswap_max_pages(pages)),
+    ),
     file(
         "memory.zswap.writeback",
         All,

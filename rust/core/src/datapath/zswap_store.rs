@@ -102,6 +102,40 @@ impl Swap {
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
     }
 
+    /// Returns the group that is charged for the pages of a folio in zswap: the folio's group, or its nearest online
+    /// ancestor. Kernel: `get_obj_cgroup_from_folio`.
+    fn zswap_group_of(&self, locked: &LockedFolio<'_>) -> Option<&MemCgroup> {
+        let groups = self.memcg()?;
+        self.group_of(locked.folio()).map(|group| groups.nearest_online(group))
+    }
+
+    /// Moves the zswap entries of a removed group, with their charge, to the nearest online ancestor. Nothing happens
+    /// while the group is online.
+    ///
+    /// The caller refers to the group. Locks: the lock of zswap's entries. Kernel: `memcg_reparent_objcgs`,
+    /// `memcg_reparent_list_lrus`.
+    pub(crate) fn reparent_zswap(&self, css: CssId) {
+        let Some(groups) = self.memcg() else { return };
+        let mut from = groups.get(css);
+        // The new group may be removed before the entries arrive. The removal has then found the list without them,
+        // so the entries move on.
+        while !from.is_online() {
+            let to = groups.nearest_online(from);
+            let mut nr_moved = 0;
+            self.zswap.reparent(from.css(), to.css(), |compressed| {
+                // The charge of `from` ends first, so that no watermark of the groups above rises.
+                self.charge_zswap(from, -compressed);
+                self.charge_zswap(to, compressed);
+                nr_moved = compressed.nr_pages as u64;
+                groups.css_get(to, nr_moved);
+            });
+            if nr_moved > 0 {
+                groups.css_put(from, nr_moved);
+            }
+            from = to;
+        }
+    }
+
     /// Stores all pages of a locked cached folio in zswap, or no page. Older zswap entries of the folio's slots are
     /// freed in either case. Locks: the caller holds the folio lock; no other lock is held while a page is
     /// compressed. Kernel: `zswap_store`.
@@ -132,14 +166,17 @@ impl Swap {
         let has_room = |group: &MemCgroup| {
             self.may_zswap(group) || self.zswap_shrinker.make_room(self, group.css(), cpu).is_ok_and(|nr| nr > 0)
         };
-        self.group_of(locked.folio()).is_none_or(has_room) && !self.zswap.check_limits()
+        self.zswap_group_of(locked).is_none_or(has_room) && !self.zswap.check_limits()
     }
 
     /// Stores the pages of a locked folio one after the other, and stops at the first page that zswap refuses.
     /// Returns whether every page was stored.
     fn zswap_store_pages(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
-        let group = self.group_of(locked.folio());
-        let poor = if self.is_zswap_writeback_enabled(group) { PoorPage::Keep } else { PoorPage::Reject };
+        let poor = match self.is_zswap_writeback_enabled(self.group_of(locked.folio())) {
+            true => PoorPage::Keep,
+            false => PoorPage::Reject,
+        };
+        let group = self.zswap_group_of(locked);
         let first = locked.entry().ok_or(SwapError::NotCached)?;
         let bytes = locked.bytes()?;
         for (page, i) in bytes.chunks_exact(PAGE_SIZE).zip(0..) {
@@ -156,13 +193,16 @@ impl Swap {
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
             let group = groups.get(css);
             groups.css_get(group, 1);
-            self.charge_zswap(group, entry.bytes.into());
+            self.charge_zswap(group, entry.compressed());
         }
         self.zswap.count_stored(&entry);
         self.on_cpu(cpu)?.zswap_replace_pages(locked, page..page + 1, Some(id))?;
         // The entry is added to the LRU list last, because from then on a thread that inserts a folio into the cache
         // for the slot can write the entry back.
         self.zswap.list(id);
+        if let Some(css) = entry.css {
+            self.reparent_zswap(css);
+        }
         Ok(())
     }
 
@@ -187,7 +227,7 @@ impl Swap {
     pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let Some((id, swp)) = self.find_in_zswap(locked, cpu)? else {
             if self.zswap.is_enabled() {
-                self.zswap.note_disk_swapin(self.group_of(locked.folio()).map(MemCgroup::css));
+                self.zswap.note_disk_swapin(self.zswap_group_of(locked).map(MemCgroup::css));
             }
             return Ok(false);
         };

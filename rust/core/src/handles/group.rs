@@ -73,7 +73,9 @@ impl GroupHandle {
         self.swap.remove_group(self.css, CpuId(0))
     }
 
-    /// Sets the group's policy table. Groups that are created below this group after the call copy the table.
+    /// Sets the group's policy table. Groups that are created below this group after the call copy the table,
+    /// without the devices. A list of devices applies to each group below at once, because the list of a group below
+    /// can only narrow it.
     ///
     /// Errors: ENODEV when the group is removed; EINVAL when the owner store cannot keep the rule for dead owners,
     /// when the device list is empty, or when a device in the list is off.
@@ -92,7 +94,7 @@ impl GroupHandle {
         if !self.group().is_online() {
             return Err(MemCgroups::removed(&self.groups().name(self.css)));
         }
-        self.group().set_policy(policy);
+        self.groups().replace_policy(self.group(), policy);
         Ok(())
     }
 }

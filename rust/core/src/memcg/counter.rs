@@ -19,6 +19,8 @@ pub struct PageCounter {
     max: AtomicU64,
     high: AtomicU64,
     watermark: AtomicU64,
+    /// The largest usage since the last reset of a peak, at most `watermark`. Kernel: `local_watermark`.
+    local_watermark: AtomicU64,
     failcnt: AtomicU64,
     underflow: AtomicU64,
 }
@@ -30,6 +32,7 @@ impl Default for PageCounter {
             max: AtomicU64::new(PAGE_COUNTER_MAX),
             high: AtomicU64::new(PAGE_COUNTER_MAX),
             watermark: AtomicU64::new(0),
+            local_watermark: AtomicU64::new(0),
             failcnt: AtomicU64::new(0),
             underflow: AtomicU64::new(0),
         }
@@ -81,9 +84,23 @@ impl PageCounter {
         self.watermark.load(Ordering::Relaxed)
     }
 
-    /// Sets the watermark (the largest usage so far) to the present usage.
+    /// Returns the largest usage since the last reset of a peak.
+    pub(super) fn local_watermark_pages(&self) -> u64 {
+        self.local_watermark.load(Ordering::Relaxed)
+    }
+
+    /// Sets both watermarks to the present usage. Kernel: `page_counter_reset_watermark`.
     pub fn reset_watermark(&self) {
-        self.watermark.store(self.usage_pages(), Ordering::Relaxed);
+        let usage_pages = self.usage_pages();
+        self.local_watermark.store(usage_pages, Ordering::Relaxed);
+        self.watermark.store(usage_pages, Ordering::Relaxed);
+    }
+
+    /// Sets the largest usage since the last reset of a peak to the present usage. Returns the present usage and the
+    /// largest usage before.
+    pub(super) fn reset_local_watermark(&self) -> (u64, u64) {
+        let usage_pages = self.usage_pages();
+        (usage_pages, self.local_watermark.swap(usage_pages, Ordering::Relaxed))
     }
 
     /// Returns how often this counter refused a charge.
@@ -139,8 +156,10 @@ impl PageCounter {
     }
 
     fn raise_watermark(&self, usage: i64) {
-        // The watermark is read first, because most charges do not raise the watermark and then write nothing.
-        if usage > self.watermark.load(Ordering::Relaxed) as i64 {
+        // A watermark is read first, because most charges do not raise the watermark and then write nothing. The
+        // local watermark is never above the other one, so its comparison is enough for most charges.
+        if usage > self.local_watermark.load(Ordering::Relaxed) as i64 {
+            self.local_watermark.fetch_max(usage as u64, Ordering::Relaxed);
             self.watermark.fetch_max(usage as u64, Ordering::Relaxed);
         }
     }
@@ -149,7 +168,7 @@ impl PageCounter {
     pub(super) fn reset(&self) {
         self.usage.store(0, Ordering::Relaxed);
         [&self.max, &self.high].into_iter().for_each(|limit| limit.store(PAGE_COUNTER_MAX, Ordering::Relaxed));
-        let counts = [&self.watermark, &self.failcnt, &self.underflow];
+        let counts = [&self.watermark, &self.local_watermark, &self.failcnt, &self.underflow];
         counts.into_iter().for_each(|count| count.store(0, Ordering::Relaxed));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::CounterKind;
 use super::counter::{PAGE_COUNTER_MAX, PageCounter};
+use super::peak::Peaks;
 use super::policy::GroupPolicy;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
@@ -50,12 +51,18 @@ pub enum MemcgStat {
     ZswapB,
     /// Number of pages that zswap stores for the group. Kernel: `MEMCG_ZSWAPPED`.
     Zswapped,
+    /// The part of `Zswapped` in pages that zswap stores as they are, because they do not compress. Kernel:
+    /// `MEMCG_ZSWAP_INCOMP`.
+    ZswapIncomp,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,
     /// Pages stored in zswap. Kernel: `ZSWPOUT`.
     ZswpOut,
     /// Pages written back from zswap to a device. Kernel: `ZSWPWB`.
     ZswpWb,
+    /// Number of compressed bytes of the pages that `memory.reclaim` wrote back from zswap. Kernel:
+    /// `zswpwb_proactive_b` of `memory.stat`.
+    ZswpWbProactiveB,
     /// Folios charged; files show the number on v1 only. Kernel: `PGPGIN` of a memcg.
     PgPgIn,
     /// Folios uncharged; files show the number on v1 only. Kernel: `PGPGOUT` of a memcg.
@@ -69,7 +76,7 @@ pub(super) const NR_STATS: usize = MemcgStat::PgPgOut as usize + 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgEvent {
-    /// Reclaim took pages although the usage was within `memory.low`.
+    /// Reclaim took pages although the usage was within the effective `memory.low`.
     Low,
     /// Usage was over `memory.high`.
     High,
@@ -80,7 +87,8 @@ pub enum MemcgEvent {
     /// A task was killed because no memory was left. The core never raises this event, because the charge fails and
     /// the caller decides on the consequence. The event exists because the kernel's files have a line for the event.
     OomKill,
-    /// All tasks of a group were killed together. The core never raises this event, as with [`MemcgEvent::OomKill`].
+    /// No page could be reclaimed for a charge of a group that is killed as a whole (`memory.oom.group`). The core
+    /// kills no task, as with [`MemcgEvent::OomKill`], so the caller ends the workload of the group or does not.
     OomGroupKill,
     /// Usage was over `memory.swap.high`.
     SwapHigh,
@@ -135,7 +143,10 @@ pub struct MemCgroup {
     may_zswap_writeback: AtomicBool,
     /// The OOM killer is off for the group, on v1. The value is only stored and shown.
     pub(super) is_oom_kill_disabled: AtomicBool,
+    /// The OOM killer treats the group with all groups below as one workload. Kernel: `oom_group`.
+    is_oom_group: AtomicBool,
     pub(super) policy: SpinMutex<GroupPolicy>,
+    pub(super) peaks: SpinMutex<Peaks>,
     /// Time that the tasks of the group would have slept because usage was over a high limit.
     throttled_ms: AtomicU64,
 }
@@ -241,27 +252,20 @@ impl MemCgroup {
         self.swappiness.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that reclaim never takes from the group. Kernel: `memory.min`.
+    /// Returns the number of pages that the group claims as pages that no reclaim takes. The groups above may have
+    /// less to give. Kernel: `memory.min`.
     pub fn min_pages(&self) -> u64 {
         self.min_pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that reclaim takes from the group only when no unprotected pages are left. Kernel:
-    /// `memory.low`.
+    /// Returns the number of pages that the group claims as pages that reclaim takes only when no unprotected pages
+    /// are left. The groups above may have less to give. Kernel: `memory.low`.
     pub fn low_pages(&self) -> u64 {
         self.low_pages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_swappiness(&self, swappiness: u8) {
         self.swappiness.store(swappiness, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_min_pages(&self, pages: u64) {
-        self.min_pages.store(pages, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_low_pages(&self, pages: u64) {
-        self.low_pages.store(pages, Ordering::Relaxed);
     }
 
     /// Returns whether the OOM killer is off for the group; only v1 can turn the OOM killer off.
@@ -271,6 +275,17 @@ impl MemCgroup {
 
     pub(crate) fn set_oom_kill_disabled(&self, is_disabled: bool) {
         self.is_oom_kill_disabled.store(is_disabled, Ordering::Relaxed);
+    }
+
+    /// Returns whether the OOM killer treats the group with all groups below as one workload. Kernel:
+    /// `memory.oom.group`.
+    pub fn is_oom_group(&self) -> bool {
+        self.is_oom_group.load(Ordering::Relaxed)
+    }
+
+    /// Sets the value that [`MemCgroup::is_oom_group`] returns.
+    pub fn set_oom_group(&self, is_oom_group: bool) {
+        self.is_oom_group.store(is_oom_group, Ordering::Relaxed);
     }
 
     /// Returns the policy table of the group.
@@ -290,11 +305,6 @@ impl MemCgroup {
     /// Calls `look` with the policy table, under the table's lock.
     pub(crate) fn with_policy<T>(&self, look: impl FnOnce(&GroupPolicy) -> T) -> T {
         look(&self.policy.lock())
-    }
-
-    /// Sets the policy table. A group that is created below this group afterwards starts with a copy of the table.
-    pub fn set_policy(&self, policy: GroupPolicy) {
-        *self.policy.lock() = policy;
     }
 
     /// Adds `delta` to a statistic of this group. Kernel: `mod_memcg_state`, `count_memcg_events`.
@@ -349,10 +359,13 @@ impl MemCgroup {
         self.min_pages.store(0, Ordering::Relaxed);
         self.low_pages.store(0, Ordering::Relaxed);
         self.is_oom_kill_disabled.store(false, Ordering::Relaxed);
+        self.is_oom_group.store(false, Ordering::Relaxed);
         self.zswap_max_pages.store(PAGE_COUNTER_MAX, Ordering::Relaxed);
         self.may_zswap_writeback.store(true, Ordering::Relaxed);
         self.swappiness.store(parent.map_or(SWAPPINESS_DEFAULT, Self::swappiness), Ordering::Relaxed);
-        *self.policy.lock() = parent.map_or_else(GroupPolicy::default, Self::policy);
+        let policy = parent.map_or_else(GroupPolicy::default, Self::policy);
+        *self.policy.lock() = GroupPolicy { devices: None, ..policy };
+        *self.peaks.lock() = Peaks::default();
         self.throttled_ms.store(0, Ordering::Relaxed);
         self.lruvec.renew();
     }

@@ -12,7 +12,9 @@
 mod counter;
 mod group;
 mod options;
+mod peak;
 mod policy;
+mod protection;
 mod rfc_literal;
 #[cfg(test)]
 mod tests;
@@ -30,10 +32,12 @@ pub use counter::{PAGE_COUNTER_MAX, PageCounter};
 use group::NR_STATS;
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
 pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore, RefaultJudge};
+pub(crate) use peak::Descriptor;
 #[cfg(test)]
 pub(crate) use policy::SwapinProbe;
 pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
 pub(crate) use policy::{LimitNotice, Policies};
+pub(crate) use protection::Protection;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
@@ -88,6 +92,10 @@ pub struct MemCgroups {
     stocks: PerCpu<Option<Stock>>,
     /// A high limit was set for some group at some time. Before that, charges do not check high limits.
     has_high: AtomicBool,
+    /// `memory.min` or `memory.low` was set for some group at some time. Before that, reclaim computes no protection.
+    has_protection: AtomicBool,
+    /// The policy table of some group had a list of devices at some time.
+    has_device_lists: AtomicBool,
 }
 
 fn place(css: CssId) -> (usize, usize) {
@@ -107,6 +115,8 @@ impl MemCgroups {
             lowest_free: SpinMutex::new(1),
             stocks: PerCpu::new(nr_cpus, |_| None)?,
             has_high: AtomicBool::new(false),
+            has_protection: AtomicBool::new(false),
+            has_device_lists: AtomicBool::new(false),
         };
         let root = groups.place_group(None, &mut groups.tree.lock())?;
         groups.bring_online(root)?;
@@ -186,6 +196,25 @@ impl MemCgroups {
         group.events_local[event as usize].fetch_add(1, Ordering::Relaxed);
         let raise = |level: &MemCgroup| _ = level.events[event as usize].fetch_add(1, Ordering::Relaxed);
         if self.do_memsw_account() { raise(group) } else { self.charged_levels(group).for_each(raise) }
+    }
+
+    /// Raises the event `oom` at the group `level`, whose limit refused a charge of `charged`. If `memory.oom.group`
+    /// makes a group between both an indivisible workload, `oom_group_kill` is raised at the highest such group.
+    ///
+    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the charge that
+    /// fails stands for the task that the OOM killer would choose.
+    pub(crate) fn raise_oom(&self, level: &MemCgroup, charged: &MemCgroup) {
+        self.raise(level, MemcgEvent::Oom);
+        let mut oom_group = None;
+        for group in self.charged_levels(charged) {
+            oom_group = if group.is_oom_group() { Some(group) } else { oom_group };
+            if group.css() == level.css() {
+                break;
+            }
+        }
+        if let Some(oom_group) = oom_group {
+            self.raise(oom_group, MemcgEvent::OomGroupKill);
+        }
     }
 
     /// Returns a statistic, summed over a group and all its descendants, including removed and freed descendants.

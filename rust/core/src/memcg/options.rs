@@ -101,6 +101,9 @@ pub struct MemcgOptions {
     pub has_lru_reparent: bool,
     /// Each CPU takes charges of memory from the counters in batches.
     pub has_stock: bool,
+    /// Protection of a group that no child claims protects the children by their usage. Kernel: the mount option
+    /// `memory_recursiveprot`.
+    pub has_recursive_protection: bool,
 }
 
 impl MemcgOptions {
@@ -157,6 +160,8 @@ switches! {
         lru_reparent: bool = false;
         /// Each CPU takes charges of memory from the counters in batches.
         memcg_stock: bool = true;
+        /// Protection of a group that no child claims protects the children by their usage.
+        memory_recursiveprot: bool = true;
     }
 }
 
@@ -180,6 +185,7 @@ impl MemcgSwitches {
             is_rfc_literal: self.rfc_literal,
             has_lru_reparent: self.lru_reparent,
             has_stock: self.memcg_stock,
+            has_recursive_protection: self.memory_recursiveprot,
         };
         if !keeps_record && options.refault_level == RefaultJudge::ReclaimRoot {
             return Err(SwapError::Conflict(RECLAIM_ROOT_NEEDS_A_RECORD));

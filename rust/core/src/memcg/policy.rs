@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::DeadSwapin;
+use super::{DeadSwapin, MemCgroup, MemCgroups};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, Order, SwpType};
 use crate::base::words::words;
@@ -20,7 +20,8 @@ words! {
     }
 }
 
-/// The policy table of one group. A new group starts with a copy of the table of its parent.
+/// The policy table of one group. A new group starts with a copy of the table of its parent, without the devices,
+/// which a group without a list of its own takes from its parent at each use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPolicy {
     /// Folios of the group may be swapped out.
@@ -28,8 +29,8 @@ pub struct GroupPolicy {
     /// The rule for the group that is charged for the slots of this group after its removal. `None` selects the
     /// subsystem's rule.
     pub dead_owner: Option<DeadSwapin>,
-    /// Types of the devices that may hold data of the group, in order of preference. `None` allows all devices, in
-    /// order of priority. If a virtual device is in the list, only the real devices of the list may back its slots;
+    /// Types of the devices that may hold data of the group, in order of preference, as far as the groups above allow
+    /// these devices. `None` allows the devices of the parent, and for root all devices, in order of priority. If a virtual device is in the list, only the real devices of the list may back its slots;
     /// without a real device in the list, the data stays in zswap.
     pub devices: Option<Vec<SwpType>>,
     /// The rule for refaults of the group's pages. `None` selects the working-set rule.
@@ -39,6 +40,36 @@ pub struct GroupPolicy {
 impl Default for GroupPolicy {
     fn default() -> Self {
         Self { may_swap: true, dead_owner: None, devices: None, refault: None }
+    }
+}
+
+impl MemCgroups {
+    /// Replaces the policy table of a group. Locks: the lock of the table.
+    pub(crate) fn replace_policy(&self, group: &MemCgroup, policy: GroupPolicy) {
+        if policy.devices.is_some() {
+            // Relaxed: a swap-out that reads the old value acts as if it had run before this call.
+            self.has_device_lists.store(true, Ordering::Relaxed);
+        }
+        *group.policy.lock() = policy;
+    }
+
+    /// Returns the types of the devices that folios of a group may be swapped out to: the list of the group, or else
+    /// of its nearest ancestor with a list, without the devices that a list further up lacks. `None` allows all
+    /// devices. Locks: the lock of each table in turn.
+    pub(crate) fn allowed_devices(&self, group: &MemCgroup) -> Option<Vec<SwpType>> {
+        // Relaxed: see `replace_policy`. Without the flag, each swap-out would lock the table of each group above.
+        if !self.has_device_lists.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut allowed: Option<Vec<SwpType>> = None;
+        for level in self.levels(group) {
+            level.with_policy(|policy| match (&mut allowed, &policy.devices) {
+                (_, None) => {}
+                (Some(allowed), Some(devices)) => allowed.retain(|ty| devices.contains(ty)),
+                (None, Some(devices)) => allowed = Some(devices.clone()),
+            });
+        }
+        allowed
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of writeback from zswap that races with faults on the page and with users of the folio.
 
 use super::*;
+use crate::swapping::WritebackReason;
 use crate::zswap::ZswapOptions;
 
 fn zswap_machine() -> Machine {
@@ -53,7 +54,8 @@ fn a_writeback_with_the_id_of_another_slot_fails_and_keeps_the_owner() {
     let ageless = Shadow { memcg: owner, ..Shadow::default() };
     let age = m.word(entry).shadow().expect("swapped out");
     assert!(age.memcg == owner && age != ageless, "{age:?}");
-    let error = m.swap.writeback(id_of(other), entry, CPU).expect_err("the id is of another slot");
+    let error =
+        m.swap.writeback(id_of(other), entry, WritebackReason::Pressure, CPU).expect_err("the id is of another slot");
     assert_eq!((error.errno(), m.stat("zswpwb"), m.writes()), (12, 0, 0));
     assert_eq!(m.word(entry).shadow(), Some(ageless));
     m.swap.check().expect("every invariant");

@@ -9,6 +9,8 @@ use crate::workingset::{LruCost, LruList, LruType};
 pub(crate) struct Balance {
     /// The pages of each of the four lists, in the order of [`LruList::EVICTABLE`].
     pub(crate) list_pages: [u64; 4],
+    /// The pages of each list without the protected share; see [`unprotected_pages`].
+    pub(crate) unprotected_pages: [u64; 4],
     /// The swappiness: 0..=200, or [`SWAPPINESS_ANON_ONLY`].
     pub(crate) swappiness: u8,
     pub(crate) may_swap: bool,
@@ -78,12 +80,24 @@ pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
     let shares = balance.choose();
     LruList::EVICTABLE.map(|list| {
         let size = balance.list_pages[list as usize];
-        let shifted = size >> balance.priority;
+        let shifted = balance.unprotected_pages[list as usize] >> balance.priority;
         // For a removed memcg at least one batch is scanned, so that the last pages of the memcg are reclaimed soon.
         let scan = if balance.is_online { shifted } else { shifted.max(size.min(SWAP_CLUSTER_MAX)) };
         let share = if list.ty() == LruType::Anon { shares.anon } else { shares.file };
         (u128::from(scan) * share / shares.whole) as u64
     })
+}
+
+/// Returns the pages of a list that reclaim may scan in a group with `usage_pages` of memory, of which
+/// `protected_pages` are protected: the share of the unprotected pages, but at least one batch, so that a group that
+/// is hardly above its protection still falls back to it.
+///
+/// Kernel: the protection in `get_scan_count`.
+pub(crate) fn unprotected_pages(list_pages: u64, usage_pages: u64, protected_pages: u64) -> u64 {
+    // The usage may have fallen below the protection since both were read.
+    let usage_pages = u128::from(usage_pages.max(protected_pages));
+    let protected = u128::from(list_pages) * u128::from(protected_pages) / (usage_pages + 1);
+    (list_pages - protected as u64).max(SWAP_CLUSTER_MAX)
 }
 
 /// Returns whether the inactive list is so short that active pages must be deactivated. The required share of
@@ -102,6 +116,7 @@ mod tests {
 
     const PLAIN: Balance = Balance {
         list_pages: [4096, 8192, 40960, 81920],
+        unprotected_pages: [4096, 8192, 40960, 81920],
         swappiness: 60,
         may_swap: true,
         nr_swap_pages: 1,
@@ -150,11 +165,28 @@ mod tests {
 
     #[test]
     fn what_a_dead_memcg_has_left_is_looked_at_from_the_start() {
-        let few = Balance { list_pages: [40, 20, 0, 0], swappiness: 201, priority: 12, ..PLAIN };
+        let few = Balance {
+            list_pages: [40, 20, 0, 0],
+            unprotected_pages: [40, 20, 0, 0],
+            swappiness: 201,
+            priority: 12,
+            ..PLAIN
+        };
         assert_eq!(get_scan_count(&few), [0; 4]);
         assert_eq!(get_scan_count(&Balance { is_online: false, ..few }), [32, 20, 0, 0]);
-        let many = Balance { list_pages: [1 << 20, 0, 0, 0], is_online: false, ..few };
+        let lists = [1 << 20, 0, 0, 0];
+        let many = Balance { list_pages: lists, unprotected_pages: lists, is_online: false, ..few };
         assert_eq!(get_scan_count(&many), [256, 0, 0, 0]);
+    }
+
+    #[test]
+    fn protected_pages_are_scanned_less() {
+        let scan = |protected| unprotected_pages(1000, 1999, protected);
+        assert_eq!([0, 500, 1000, 1999].map(scan), [1000, 750, 500, 32]);
+        assert_eq!(scan(5000), 32, "the usage fell below the protection");
+        assert_eq!(unprotected_pages(20, 1999, 1000), 32, "a batch is scanned even of a short list");
+        let half = Balance { unprotected_pages: PLAIN.list_pages.map(|pages| pages / 2), ..PLAIN };
+        assert_eq!(get_scan_count(&Balance { swappiness: 201, ..half }), ANON.map(|pages| pages / 2));
     }
 
     #[test]

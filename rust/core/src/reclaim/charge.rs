@@ -11,7 +11,7 @@ use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioRef, LockedFolio};
 use crate::machine::Swap;
 use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
-use crate::reclaim::ScanControl;
+use crate::reclaim::{Reclaimer, ScanControl};
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
@@ -184,7 +184,7 @@ impl Swap {
                 continue;
             }
             if nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER {
-                groups.raise(level, MemcgEvent::Oom);
+                groups.raise_oom(level, group);
             }
             return refused();
         }
@@ -199,25 +199,24 @@ impl Swap {
 
     /// Reclaims pages because of a limit of the group `level`. Returns the number of freed pages.
     pub(crate) fn reclaim_for(&self, level: &MemCgroup, nr_pages: u64, may_swap: MaySwap, cpu: CpuId) -> Result<u64> {
-        self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, None, cpu)
+        self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, Reclaimer::Direct, cpu)
     }
 
-    /// Reclaims pages of a group and its descendants. Returns the number of freed pages. `swappiness` applies to this
-    /// call only. The swappiness 201 selects anonymous pages only. Errors: `BadCpu` (EINVAL). The caller holds no
-    /// lock. Kernel: the function of the same name.
+    /// Reclaims pages of a group and its descendants. Returns the number of freed pages. Errors:
+    /// `BadCpu` (EINVAL). The caller holds no lock. Kernel: the function of the same name.
     pub(crate) fn try_to_free_mem_cgroup_pages(
         &self,
         level: &MemCgroup,
         nr_pages: u64,
         may_swap: MaySwap,
-        swappiness: Option<u8>,
+        reclaimer: Reclaimer,
         cpu: CpuId,
     ) -> Result<u64> {
         let groups = self.memcg().expect("a group has a controller");
         let sc = ScanControl {
             target_lruvec: Some(level.lruvec().clone()),
             may_swap: may_swap == MaySwap::Yes,
-            swappiness_override: swappiness,
+            reclaimer,
             nr_to_reclaim_pages: nr_pages,
             cpu,
             on_low: Some(&|group| groups.raise(groups.get(group.css), MemcgEvent::Low)),

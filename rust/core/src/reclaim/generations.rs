@@ -20,7 +20,7 @@ impl Reclaim<'_, '_> {
     #[inline(never)]
     pub(super) fn lru_gen_shrink_lruvec(&mut self, group: &ReclaimGroup) {
         let swapping = if self.sc.may_swap { Swapping::Allowed } else { Swapping::Forbidden };
-        let swappiness = self.sc.swappiness_override.unwrap_or(group.swappiness);
+        let swappiness = self.sc.reclaimer.swappiness(group.swappiness);
         let swappiness = mglru_swappiness(swappiness, swapping, group.nr_swap_pages);
         if !is_evictable(LruType::Anon, swappiness) {
             // There is nothing to do, because anonymous folios cannot be evicted and this subsystem has no other
@@ -49,7 +49,7 @@ impl Reclaim<'_, '_> {
     /// If eviction would leave fewer than three generations, this function ages the group and returns 0. Reclaim then
     /// visits the group again after the other groups. At the first priority of a reclaim (`DEF_PRIORITY`), no group
     /// is aged. Kernel: `get_nr_to_scan`, `should_run_aging`.
-    fn get_nr_to_scan(&self, group: &ReclaimGroup, swappiness: u8) -> u64 {
+    fn get_nr_to_scan(&mut self, group: &ReclaimGroup, swappiness: u8) -> u64 {
         let lruvec = &*group.lruvec;
         let seq = lruvec.lrugen.max_seq();
         let nr_younger = seq.saturating_sub(lruvec.lrugen.evictable_min_seq(swappiness));
@@ -59,7 +59,7 @@ impl Reclaim<'_, '_> {
             return nr_pages;
         }
         if nr_younger > MIN_NR_GENS || self.now.priority == DEF_PRIORITY {
-            return nr_pages >> self.now.priority;
+            return self.unprotected_pages(&group.protection, nr_pages) >> self.now.priority;
         }
         self.try_to_inc_max_seq(lruvec, seq);
         0
@@ -111,7 +111,7 @@ impl Reclaim<'_, '_> {
             .unwrap_or_default();
         let has_ended = self.memory().try_to_inc_min_seq(lruvec, swappiness);
         let nr_scanned_pages = isolated.nr_scanned_pages + u64::from(has_ended);
-        lruvec.count(LruvecStat::Pgscan, isolated.nr_taken_pages as u32);
+        self.sc.reclaimer.count_pgscan(lruvec, isolated.nr_taken_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_sorted_pages as u32);
         let lrugen = &lruvec.lrugen;
         self.shrink_isolated(lruvec, isolated, |folio| {

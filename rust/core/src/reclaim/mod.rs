@@ -24,7 +24,7 @@ use crate::base::limits::{DEF_PRIORITY, SWAP_CLUSTER_MAX};
 use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioFlags, Isolated, Memory};
 use crate::machine::Swap;
-use crate::memcg::SWAPPINESS_DEFAULT;
+use crate::memcg::{Protection, SWAPPINESS_DEFAULT};
 use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
 
 /// A copy of the values of one memcg that reclaim needs.
@@ -37,12 +37,47 @@ pub(crate) struct ReclaimGroup {
     /// The number of pages that the memcg may still swap out. Kernel: `mem_cgroup_get_nr_swap_pages`.
     pub(crate) nr_swap_pages: i64,
     pub(crate) is_online: bool,
-    /// Whether `memory.min` protects the memcg. No reclaim takes pages of such a memcg. Kernel:
-    /// `mem_cgroup_below_min`.
-    pub(crate) is_below_min: bool,
-    /// Whether `memory.low` protects the memcg. The protection ends for a reclaim when the unprotected groups have no
-    /// more pages to reclaim. Kernel: `mem_cgroup_below_low`.
-    pub(crate) is_below_low: bool,
+    /// The pages that `memory.min` protects in every reclaim, and the pages that `memory.low` protects while other
+    /// groups have unprotected pages.
+    pub(crate) protection: Protection,
+}
+
+/// The reason of a reclaim. Kernel: `reclaimer_offset`; differs: there is no kswapd and no khugepaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reclaimer {
+    /// A limit, or a lack of memory.
+    Direct,
+    /// A write to `memory.reclaim`. Kernel: `MEMCG_RECLAIM_PROACTIVE`.
+    Proactive {
+        /// The swappiness that replaces the swappiness of every group; 201 selects anonymous pages only.
+        swappiness: Option<u8>,
+    },
+}
+
+impl Reclaimer {
+    /// Returns the swappiness for a group whose own swappiness is `of_group`.
+    fn swappiness(self, of_group: u8) -> u8 {
+        match self {
+            Self::Proactive { swappiness: Some(swappiness) } => swappiness,
+            _ => of_group,
+        }
+    }
+
+    /// Counts scanned pages of a lruvec.
+    fn count_pgscan(self, lruvec: &Lruvec, nr_pages: u64) {
+        lruvec.count(LruvecStat::Pgscan, nr_pages as u32);
+        let is_direct = self == Self::Direct;
+        let part = if is_direct { LruvecStat::PgscanDirect } else { LruvecStat::PgscanProactive };
+        lruvec.count(part, nr_pages as u32);
+    }
+
+    /// Counts freed pages of a lruvec.
+    fn count_pgsteal(self, lruvec: &Lruvec, nr_pages: u64) {
+        lruvec.count(LruvecStat::Pgsteal, nr_pages as u32);
+        let is_direct = self == Self::Direct;
+        let part = if is_direct { LruvecStat::PgstealDirect } else { LruvecStat::PgstealProactive };
+        lruvec.count(part, nr_pages as u32);
+    }
 }
 
 /// The parameters of a reclaim. Kernel: `struct scan_control`.
@@ -51,8 +86,7 @@ pub(crate) struct ScanControl<'c> {
     /// The lruvec of the memcg whose limit caused the reclaim; `None` when memory ran out.
     pub(crate) target_lruvec: Option<Arc<Lruvec>>,
     pub(crate) may_swap: bool,
-    /// The swappiness that replaces the swappiness of every group; 201 selects anonymous pages only.
-    pub(crate) swappiness_override: Option<u8>,
+    pub(crate) reclaimer: Reclaimer,
     pub(crate) nr_to_reclaim_pages: u64,
     pub(crate) cpu: CpuId,
     /// Called for each group from which reclaim takes pages although `memory.low` protects the group.
@@ -62,7 +96,8 @@ pub(crate) struct ScanControl<'c> {
 impl ScanControl<'_> {
     /// Returns the parameters of a reclaim that runs because the machine ran out of memory.
     pub(crate) fn global(nr_to_reclaim_pages: u64, cpu: CpuId) -> Self {
-        Self { target_lruvec: None, may_swap: true, swappiness_override: None, nr_to_reclaim_pages, cpu, on_low: None }
+        let reclaimer = Reclaimer::Direct;
+        Self { target_lruvec: None, may_swap: true, reclaimer, nr_to_reclaim_pages, cpu, on_low: None }
     }
 }
 
@@ -79,7 +114,7 @@ struct Progress {
     /// Whether this reclaim ignores `memory.low`. Kernel: `memcg_low_reclaim`.
     is_low_ignored: bool,
     was_deactivation_skipped: bool,
-    /// Whether a group was skipped because `memory.low` protects the group. Kernel: `memcg_low_skipped`.
+    /// Whether `memory.low` protected a group, wholly or in part. Kernel: `memcg_low_skipped`.
     was_low_skipped: bool,
     /// Whether active folios of a type may be deactivated; the index is the [`LruType`].
     may_deactivate: [bool; 2],
@@ -128,21 +163,18 @@ impl Swap {
     pub(crate) fn reclaim_groups(&self, top: CssId) -> Vec<ReclaimGroup> {
         let Some(groups) = self.memcg() else { return self.lists_of_all() };
         let free_pages = self.nr_swappable_pages();
-        let as_seen = |css: CssId| {
+        let as_seen = |(css, protection): (CssId, Protection)| {
             let group = groups.get(css);
-            let usage = group.memory.usage_pages();
-            let is_inner = css != top && usage > 0;
             ReclaimGroup {
                 css,
                 lruvec: group.lruvec().clone(),
                 swappiness: if groups.do_memsw_account() { group } else { groups.root() }.swappiness(),
                 nr_swap_pages: groups.nr_swap_pages(group, free_pages),
                 is_online: group.is_online(),
-                is_below_min: is_inner && usage <= group.min_pages(),
-                is_below_low: is_inner && usage <= group.low_pages(),
+                protection,
             }
         };
-        groups.subtree(top).into_iter().map(as_seen).collect()
+        groups.protected_subtree(top).into_iter().map(as_seen).collect()
     }
 
     /// Returns the groups of a reclaim of the whole machine.
@@ -158,8 +190,7 @@ impl Swap {
             swappiness: SWAPPINESS_DEFAULT,
             nr_swap_pages: self.nr_swappable_pages(),
             is_online: true,
-            is_below_min: false,
-            is_below_low: false,
+            protection: Protection::default(),
         }]
     }
 }
@@ -249,11 +280,24 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
+    /// Returns the pages of a group to scan before the priority is applied: a list of `list_pages`, less the share of
+    /// the group's pages that is protected, but at least one batch. Kernel: the protection in `get_scan_count` and
+    /// `apply_proportional_protection`.
+    fn unprotected_pages(&mut self, protection: &Protection, list_pages: u64) -> u64 {
+        let Protection { usage_pages, min_pages, low_pages } = *protection;
+        if min_pages.max(low_pages) == 0 {
+            return list_pages;
+        }
+        let is_low = low_pages > min_pages && !self.now.is_low_ignored;
+        self.now.was_low_skipped |= is_low;
+        balance::unprotected_pages(list_pages, usage_pages, if is_low { low_pages } else { min_pages })
+    }
+
     fn is_protected(&mut self, group: &ReclaimGroup) -> bool {
-        if group.is_below_min {
+        if group.protection.is_below_min() {
             return true;
         }
-        if group.is_below_low {
+        if group.protection.is_below_low() {
             if !self.now.is_low_ignored {
                 self.now.was_low_skipped = true;
                 return true;
@@ -272,9 +316,11 @@ impl<'s> Reclaim<'s, '_> {
         }
         let lruvec = &*group.lruvec;
         let own_pages = lruvec.own_pages();
+        let list_pages = LruList::EVICTABLE.map(|list| own_pages[list as usize]);
         let mut left = get_scan_count(&Balance {
-            list_pages: LruList::EVICTABLE.map(|list| own_pages[list as usize]),
-            swappiness: self.sc.swappiness_override.unwrap_or(group.swappiness),
+            list_pages,
+            unprotected_pages: list_pages.map(|pages| self.unprotected_pages(&group.protection, pages)),
+            swappiness: self.sc.reclaimer.swappiness(group.swappiness),
             may_swap: self.sc.may_swap,
             nr_swap_pages: group.nr_swap_pages,
             is_global: self.sc.target_lruvec.is_none(),
@@ -317,7 +363,7 @@ impl<'s> Reclaim<'s, '_> {
     /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
-        lruvec.count(LruvecStat::Pgscan, isolated.nr_scanned_pages as u32);
+        self.sc.reclaimer.count_pgscan(lruvec, isolated.nr_scanned_pages);
         let stat = self.shrink_isolated(lruvec, isolated, |_| ());
         let cost = stat.nr_pageout * SWAP_CLUSTER_MAX + stat.nr_activate;
         lruvec.note_cost(list.ty(), cost as u32);
@@ -335,7 +381,7 @@ impl<'s> Reclaim<'s, '_> {
             prepare(folio.folio());
             folio.lru_add();
         }
-        lruvec.count(LruvecStat::Pgsteal, stat.nr_reclaimed as u32);
+        self.sc.reclaimer.count_pgsteal(lruvec, stat.nr_reclaimed);
         self.now.nr_reclaimed += stat.nr_reclaimed;
         stat
     }

@@ -46,7 +46,8 @@ impl Swap {
     pub(crate) fn ask_swap_policy(&self, folio: &FolioRef<'_>) -> SwapOutDecision {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
         let Some(group) = group else { return SwapOutDecision::default() };
-        let (may_swap, devices) = group.with_policy(|policy| (policy.may_swap, policy.devices.clone()));
+        let may_swap = group.with_policy(|policy| policy.may_swap);
+        let devices = self.memcg().filter(|_| may_swap).and_then(|groups| groups.allowed_devices(group));
         let Some(hook) = self.policies.get().filter(|_| may_swap) else {
             return SwapOutDecision { is_refused: !may_swap, devices };
         };

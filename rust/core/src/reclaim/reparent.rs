@@ -8,6 +8,7 @@ use crate::memcg::{MemCgroup, MemcgStat};
 
 impl Swap {
     /// Removes a group. No task can enter a removed group. The group is freed when no charge refers to the group.
+    /// The group's pages in zswap belong to the parent group after the call.
     ///
     /// With `lru_reparent` the call moves the resident folios of the group to the parent group and to the parent's
     /// lists. The counters of the removed group keep the charge of these folios, so that the counters of its
@@ -30,6 +31,9 @@ impl Swap {
         }
         groups.css_get(group, 1);
         let result = groups.remove(css);
+        if result.is_ok() {
+            self.reparent_zswap(css);
+        }
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
                 // If a user locked the folio after the check above, `lock_for_fault` fails, and the folio stays in

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::memcg::Protection;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
 use crate::storage::{Ghost, Ram, SwapStorage};
@@ -95,7 +96,8 @@ impl Machine {
 fn group(lruvec: &Arc<Lruvec>) -> ReclaimGroup {
     let css = CssId(if lruvec.memcg().0 == 0 { 7 } else { lruvec.memcg().0.into() });
     let (lruvec, swappiness, nr_swap_pages, is_online) = (lruvec.clone(), SWAPPINESS_DEFAULT, 1000, true);
-    ReclaimGroup { css, lruvec, swappiness, nr_swap_pages, is_online, is_below_min: false, is_below_low: false }
+    let protection = Protection::default();
+    ReclaimGroup { css, lruvec, swappiness, nr_swap_pages, is_online, protection }
 }
 
 #[test]
@@ -222,10 +224,14 @@ fn protected_groups_are_passed_over_until_nothing_else_is_left() {
     let seen = RefCell::new(0);
     let on_low = |_: &ReclaimGroup| *seen.borrow_mut() += 1;
     let sc = ScanControl { on_low: Some(&on_low), ..ScanControl::global(1, CPU) };
-    let min = || vec![ReclaimGroup { is_below_min: true, ..group(root) }];
+    let min = || {
+        vec![ReclaimGroup { protection: Protection { usage_pages: 100, min_pages: 100, low_pages: 0 }, ..group(root) }]
+    };
     assert_eq!(m.swap.try_to_free_pages(&min, &sc), Ok(0));
     assert_eq!((root.stat(LruvecStat::Pgscan), *seen.borrow()), (0, 0));
-    let low = || vec![ReclaimGroup { is_below_low: true, ..group(root) }];
+    let low = || {
+        vec![ReclaimGroup { protection: Protection { usage_pages: 100, min_pages: 0, low_pages: 100 }, ..group(root) }]
+    };
     let freed = m.swap.try_to_free_pages(&low, &sc).expect("a CPU");
     assert!((32..64).contains(&freed) && *seen.borrow() > 0, "{freed} pages");
     assert_eq!(root.stat(LruvecStat::Pgsteal), freed);

@@ -14,6 +14,7 @@ use crate::machine::{Operation, Swap};
 use crate::memcg::{CounterKind, MemCgroup, MemcgStat};
 use crate::slots::FolioSlots;
 use crate::table::{Holder, Stored, VirtualWord};
+use crate::zswap::Compressed;
 
 impl Operation<'_> {
     /// Returns the id of a slot's zswap entry. The id is a hint if the caller does not hold the lock of the folio
@@ -119,17 +120,18 @@ impl Swap {
         let entry = self.zswap.remove(id);
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
             let group = groups.get(css);
-            self.charge_zswap(group, -i64::from(entry.bytes));
+            self.charge_zswap(group, -entry.compressed());
             groups.css_put(group, 1);
         }
     }
 
-    /// Charges compressed bytes to a group, or uncharges them when `bytes` is negative. Memory is charged in whole
-    /// pages, and no limit refuses the charge. On v1 nothing is charged. Kernel: `obj_cgroup_charge_zswap`.
-    pub(crate) fn charge_zswap(&self, group: &MemCgroup, bytes: i64) {
+    /// Charges compressed pages to a group, or uncharges them when the numbers are negative. Memory is charged in
+    /// whole pages, and no limit refuses the charge. On v1 nothing is charged. Kernel: `obj_cgroup_charge_zswap`.
+    pub(crate) fn charge_zswap(&self, group: &MemCgroup, compressed: Compressed) {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return };
-        group.count(MemcgStat::Zswapped, bytes.signum());
-        match group.add_zswap_bytes(bytes) {
+        group.count(MemcgStat::Zswapped, compressed.nr_pages);
+        group.count(MemcgStat::ZswapIncomp, compressed.nr_incompressible_pages);
+        match group.add_zswap_bytes(compressed.bytes) {
             0 => {}
             pages if pages > 0 => groups.charge(group, CounterKind::Memory, pages as u64),
             pages => groups.uncharge(group, CounterKind::Memory, pages.unsigned_abs()),

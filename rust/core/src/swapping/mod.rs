@@ -13,7 +13,10 @@ mod zswap_writeback;
 use crate::base::types::CpuId;
 use crate::folio::Active;
 use crate::machine::{Swap, Workers};
+#[cfg(test)]
+pub(crate) use zswap_writeback::WritebackReason;
 pub(crate) use zswap_writeback::ZSWAP_WRITEBACK;
+pub use zswap_writeback::ZswapShrunk;
 
 impl Swap {
     /// Runs the queued work of all devices (`reclaim_work` and `discard_work`) and the zswap worker. Returns the

@@ -23,6 +23,26 @@ enum AtFault {
     Stop,
 }
 
+/// The request that causes a writeback.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WritebackReason {
+    /// A limit, reclaim, or a caller who names the slot.
+    Pressure,
+    /// `memory.reclaim` with `source=zswap`.
+    Proactive,
+}
+
+/// The results of scans of zswap entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ZswapShrunk {
+    /// Pages written back.
+    pub nr_written_pages: u64,
+    /// Compressed bytes of these pages.
+    pub written_bytes: u64,
+    /// Entries that lost their second chance.
+    pub nr_second_chances: u64,
+}
+
 impl Swap {
     /// Writes the page of one slot back from zswap to a device. The page is written to the slot itself or, if the
     /// slot is virtual, to a real slot that becomes the backing of the virtual slot.
@@ -40,11 +60,12 @@ impl Swap {
         let device = on_cpu.device_of(entry)?;
         let id = on_cpu.operation().zswap_id(&device, entry.offset()).ok_or(SwapError::NotInZswap(entry))?;
         drop(on_cpu);
-        self.writeback(id, entry, cpu)
+        self.writeback(id, entry, WritebackReason::Pressure, cpu).map(|_| ())
     }
 
-    /// Runs all steps of a writeback. The order of the steps ensures that no failure loses data.
-    pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, cpu: CpuId) -> Result<()> {
+    /// Runs all steps of a writeback. The order of the steps ensures that no failure loses data. Returns the
+    /// compressed bytes of the page.
+    pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, reason: WritebackReason, cpu: CpuId) -> Result<u64> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
             // A ghost without virtual table has no storage and no real slots, so its pages cannot be written. This
@@ -57,8 +78,8 @@ impl Swap {
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
         let NewFolio { folio, locked, .. } = self.swap_cache_alloc_folio(entry, &how)?;
-        let real = match self.take_out(&locked, id, cpu) {
-            Ok(real) => real,
+        let (real, bytes) = match self.take_out(&locked, id, reason, cpu) {
+            Ok(taken) => taken,
             Err(error) => {
                 // The folio is removed from the cache, because it is clean and has no data. The slot then has its old
                 // state again.
@@ -78,12 +99,18 @@ impl Swap {
                 folio.into_raw();
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Runs steps WB2 to WB5 on a locked folio. These steps load the page into the folio and free the zswap entry.
-    /// Returns the real slot to which the caller must write the page.
-    fn take_out(&self, locked: &LockedFolio<'_>, id: ZswapId, cpu: CpuId) -> Result<SwpEntry> {
+    /// Returns the real slot to which the page must be written, and the compressed bytes of the page.
+    fn take_out(
+        &self,
+        locked: &LockedFolio<'_>,
+        id: ZswapId,
+        reason: WritebackReason,
+        cpu: CpuId,
+    ) -> Result<(SwpEntry, u64)> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let op = on_cpu.operation();
         let (device, offset) = op.folio_slots(locked.folio())?;
@@ -105,25 +132,50 @@ impl Swap {
             return Err(loaded.err().unwrap_or_else(|| damaged(swp, 1)));
         }
         // WB5: the zswap entry is freed, because the folio holds the page.
+        let bytes = u64::from(self.zswap().entry(id).bytes);
         on_cpu.forget_in_zswap(locked, id)?;
         on_cpu.counters().count(Event::ZswpWb, 1);
         drop(on_cpu);
         self.count_memcg(locked.folio(), MemcgStat::ZswpWb, 1);
+        if reason == WritebackReason::Proactive {
+            self.count_memcg(locked.folio(), MemcgStat::ZswpWbProactiveB, bytes as u32);
+        }
         locked.set(FolioFlags::UPTODATE | FolioFlags::RECLAIM);
-        Ok(real)
+        Ok((real, bytes))
     }
 
     /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry without a second
     /// chance is written back. An entry with a second chance loses the chance and stays in zswap until a later call.
     /// Returns the number of entries that were written back.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
-        let mut nr_written = 0;
+        self.shrink_up_to(css, nr, u64::MAX, (at_fault, WritebackReason::Pressure), cpu).nr_written_pages
+    }
+
+    /// Works as `shrink_entries`, and ends when the written pages have `most_bytes` compressed bytes.
+    fn shrink_up_to(
+        &self,
+        css: Option<CssId>,
+        nr: u64,
+        most_bytes: u64,
+        (at_fault, reason): (AtFault, WritebackReason),
+        cpu: CpuId,
+    ) -> ZswapShrunk {
+        let mut done = ZswapShrunk::default();
         for _ in 0..nr.min(self.zswap().lru_len(css)) {
+            if done.written_bytes >= most_bytes {
+                break;
+            }
             let Some(scanned) = self.zswap().scan_oldest(css) else { break };
-            let Some((id, entry)) = scanned else { continue };
-            let written = self.writeback(id, entry, cpu);
+            let Some((id, entry)) = scanned else {
+                done.nr_second_chances += 1;
+                continue;
+            };
+            let written = self.writeback(id, entry, reason, cpu);
             match written {
-                Ok(()) => nr_written += 1,
+                Ok(bytes) => {
+                    done.nr_written_pages += 1;
+                    done.written_bytes += bytes;
+                }
                 Err(_) => self.zswap().count(ZswapStat::RejectReclaimFail),
             }
             // `AlreadyCached` means that another thread is swapping the page in.
@@ -131,7 +183,7 @@ impl Swap {
                 break;
             }
         }
-        nr_written
+        done
     }
 
     /// Writes back up to 32 of the oldest pages of a group, and returns the number of these pages.
@@ -141,15 +193,10 @@ impl Swap {
     /// `shrink_memcg`.
     pub fn shrink_memcg(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let _active = self.begin_activity();
-        let is_dead = self.memcg().is_some_and(|groups| !groups.get(css).is_online());
-        if is_dead { Err(SwapError::NothingToShrink) } else { self.shrink_batch(css, cpu) }
-    }
-
-    /// Works as [`Swap::shrink_memcg`], but also writes back pages of a removed group.
-    fn shrink_batch(&self, css: CssId, cpu: CpuId) -> Result<u64> {
         let group = self.memcg().map(|groups| groups.get(css));
         let key = group.map(MemCgroup::css);
-        if !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
+        let is_dead = group.is_some_and(|group| !group.is_online());
+        if is_dead || !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
             return Err(SwapError::NothingToShrink);
         }
         match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, AtFault::GoOn, cpu) {
@@ -158,30 +205,33 @@ impl Swap {
         }
     }
 
-    /// Writes back up to `nr_pages` pages of a group and of all its descendants, one batch from each group in turn.
-    /// Returns the number of pages that were written back. The result 0 is no error. Kernel: `memory.reclaim` with
-    /// `source=zswap`.
-    pub fn zswap_shrink_groups(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> Result<u64> {
+    /// Writes back pages of a group and of all its descendants, one batch of entries from each group in turn, until
+    /// these pages have `nr_bytes` compressed bytes or each group had a turn. Groups that forbid writeback are left
+    /// out. Errors: `BadCpu` (EINVAL). Kernel: one round of `memory.reclaim` with `source=zswap`.
+    pub fn zswap_shrink_groups(&self, css: CssId, nr_bytes: u64, cpu: CpuId) -> Result<ZswapShrunk> {
         let _active = self.begin_activity();
         drop(self.on_cpu(cpu)?);
         let groups = self.memcg().map_or(vec![CssId::ROOT], |groups| groups.subtree(css));
-        let mut nr_written = 0;
+        let mut done = ZswapShrunk::default();
         for css in groups {
             let group = self.memcg().map(|groups| groups.get(css));
-            if nr_written < nr_pages && self.is_zswap_writeback_enabled(group) {
-                let nr = (nr_pages - nr_written).min(ZSWAP_SHRINK_BATCH);
-                nr_written += self.shrink_entries(group.map(MemCgroup::css), nr, AtFault::GoOn, cpu);
+            if done.written_bytes < nr_bytes && self.is_zswap_writeback_enabled(group) {
+                let (key, left_bytes) = (group.map(MemCgroup::css), nr_bytes - done.written_bytes);
+                let how = (AtFault::GoOn, WritebackReason::Proactive);
+                let turn = self.shrink_up_to(key, ZSWAP_SHRINK_BATCH, left_bytes, how, cpu);
+                done.nr_written_pages += turn.nr_written_pages;
+                done.written_bytes += turn.written_bytes;
+                done.nr_second_chances += turn.nr_second_chances;
             }
         }
-        Ok(nr_written)
+        Ok(done)
     }
 
     /// Writes pages back, one batch from each group in turn, until the zswap pools are no larger than the accept
     /// threshold or 16 attempts failed. Returns the number of pages that were written back. The next call starts with
     /// the group after the group at which this call ended.
     ///
-    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`; differs: a removed group keeps its pages and its turn,
-    /// where the kernel moves the pages of a removed group to its parent.
+    /// Errors: `BadCpu` (EINVAL). Kernel: `shrink_worker`.
     pub fn zswap_shrink_worker(&self, cpu: CpuId) -> Result<u64> {
         let _active = self.begin_activity();
         drop(self.on_cpu(cpu)?);
@@ -193,7 +243,7 @@ impl Swap {
                 if !is_over() || nr_failures == ZSWAP_SHRINK_FAILURES_MAX {
                     break;
                 }
-                let shrunk = self.shrink_batch(css, cpu);
+                let shrunk = self.shrink_memcg(css, cpu);
                 self.zswap().set_shrink_cursor(css);
                 has_pages |= shrunk != Err(SwapError::NothingToShrink);
                 match shrunk {
@@ -209,7 +259,8 @@ impl Swap {
         Ok(nr_written)
     }
 
-    /// Returns all groups, including removed groups. The first group is the group after the cursor.
+    /// Returns all groups, including removed groups, which have no pages in zswap. The first group is the group after
+    /// the cursor.
     fn groups_to_shrink(&self) -> Vec<CssId> {
         let Some(groups) = self.memcg() else { return vec![CssId::ROOT] };
         let mut all = groups.subtree(CssId::ROOT);

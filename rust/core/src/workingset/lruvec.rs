@@ -102,6 +102,14 @@ words! {
         Pgscan = "pgscan",
         /// Pages that reclaim freed. Kernel: `PGSTEAL`.
         Pgsteal = "pgsteal",
+        /// The part of `Pgscan` in reclaim because of a limit or a lack of memory. Kernel: `PGSCAN_DIRECT`.
+        PgscanDirect = "pgscan_direct",
+        /// The part of `Pgscan` in reclaim that `memory.reclaim` asked for. Kernel: `PGSCAN_PROACTIVE`.
+        PgscanProactive = "pgscan_proactive",
+        /// The part of `Pgsteal` in reclaim because of a limit or a lack of memory. Kernel: `PGSTEAL_DIRECT`.
+        PgstealDirect = "pgsteal_direct",
+        /// The part of `Pgsteal` in reclaim that `memory.reclaim` asked for. Kernel: `PGSTEAL_PROACTIVE`.
+        PgstealProactive = "pgsteal_proactive",
         /// Active pages that reclaim scanned, and pages that a scan of generations moved to another generation.
         /// Kernel: `PGREFILL`.
         Pgrefill = "pgrefill",

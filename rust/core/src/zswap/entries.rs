@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CssId, SwpEntry, ZswapId};
 use crate::compress::zsmalloc::Handle;
 use crate::containers::index_list::{IndexList, Links, NIL};
@@ -35,6 +36,38 @@ impl Entry {
     pub(super) fn new(swp: SwpEntry, handle: Handle, bytes: usize, pool: u8, css: Option<CssId>) -> Self {
         let bytes = bytes as u16;
         Self { swp, handle, css, bytes, pool, is_referenced: false, is_listed: false, older: NIL, younger: NIL }
+    }
+
+    /// Returns what is charged for the entry.
+    pub(crate) fn compressed(&self) -> Compressed {
+        let nr_incompressible_pages = i64::from(usize::from(self.bytes) == PAGE_SIZE);
+        Compressed { nr_pages: 1, nr_incompressible_pages, bytes: self.bytes.into() }
+    }
+}
+
+/// What is charged for entries: their pages and their compressed bytes. A negative number uncharges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Compressed {
+    pub(crate) nr_pages: i64,
+    /// The part of `nr_pages` in pages that did not compress.
+    pub(crate) nr_incompressible_pages: i64,
+    pub(crate) bytes: i64,
+}
+
+impl std::ops::AddAssign for Compressed {
+    fn add_assign(&mut self, other: Self) {
+        self.nr_pages += other.nr_pages;
+        self.nr_incompressible_pages += other.nr_incompressible_pages;
+        self.bytes += other.bytes;
+    }
+}
+
+impl std::ops::Neg for Compressed {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        let Self { nr_pages, nr_incompressible_pages, bytes } = self;
+        Self { nr_pages: -nr_pages, nr_incompressible_pages: -nr_incompressible_pages, bytes: -bytes }
     }
 }
 
@@ -143,6 +176,29 @@ impl Entries {
         }
     }
 
+    /// Moves the listed entries of a removed group to another group, ahead of the entries of that group, in their
+    /// order. Returns what is charged for the moved entries. Kernel: `memcg_reparent_list_lrus`; differs: each entry
+    /// names its group, so the move takes time for each entry.
+    pub(super) fn reparent(&mut self, from: CssId, to: CssId) -> Compressed {
+        let mut moved = Compressed::default();
+        let Some(old) = remove_and_shrink(&mut self.lrus, &Some(from)) else { return moved };
+        let lru = self.lrus.entry(Some(to)).or_default();
+        lru.len += old.len;
+        let mut number = old.by_age.last();
+        while number != NIL {
+            let older = self.records.get(number).older;
+            let entry = self.records.get_mut(number);
+            entry.css = Some(to);
+            moved += entry.compressed();
+            lru.by_age.push_first(&mut self.records, number);
+            number = older;
+        }
+        if (lru.len, lru.nr_disk_swapins) == (0, 0) {
+            remove_and_shrink(&mut self.lrus, &Some(to));
+        }
+        moved
+    }
+
     /// Scans the oldest entry of a group and moves the entry to the young end of the list. If the entry has the
     /// reference mark, the function clears the mark and returns `Some(None)`, which gives the entry a second chance.
     /// If the entry has no mark, the function returns the entry. The returned entry also moves, because the next scan
@@ -218,6 +274,27 @@ mod tests {
             entries.remove(id);
         });
         assert_eq!((entries.scan_oldest(None), entries.totals().0), (None, 0));
+    }
+
+    #[test]
+    fn entries_of_a_removed_group_are_the_oldest_of_the_other_group() {
+        let (from, to) = (CssId(2), CssId(1));
+        let mut entries = Entries::default();
+        for (value, css) in [(1, from), (2, to), (3, from), (4, to)] {
+            let entry = Entry { css: Some(css), ..entry(value) };
+            let id = entries.add(entry).expect("memory");
+            entries.list(id);
+        }
+        entries.note_disk_swapin(Some(from));
+        let moved = Compressed { nr_pages: 2, nr_incompressible_pages: 0, bytes: 200 };
+        assert_eq!(entries.reparent(from, to), moved);
+        assert_eq!([from, to].map(|css| entries.len(Some(css))), [0, 4]);
+        assert!((0..4).all(|_| entries.scan_oldest(Some(to)) == Some(None)));
+        let order: Vec<u64> =
+            (0..4).filter_map(|_| entries.scan_oldest(Some(to)).flatten()).map(|(_, swp)| swp.value()).collect();
+        assert_eq!(order, [1, 3, 2, 4]);
+        assert_eq!(entries.reparent(from, to), Compressed::default());
+        assert!(!entries.lrus.contains_key(&Some(from)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::compress::zsmalloc::Pool;
 use crate::compress::{decompress, with_scratch};
 
 use entries::Entries;
-pub(crate) use entries::Entry;
+pub(crate) use entries::{Compressed, Entry};
 use map::{LEAF_SLOTS, Map};
 
 /// Options of zswap. Kernel: the parameters of the module `zswap`, with the same defaults except for `is_enabled`.
@@ -398,6 +398,14 @@ impl Zswap {
     /// Puts a published entry on the list of the entry's group. After this call the entry may be written back.
     pub(crate) fn list(&self, id: ZswapId) {
         self.entries.lock().list(id);
+    }
+
+    /// Moves the listed entries of a removed group to another group; see [`Entries::reparent`]. `settle` gets what is
+    /// charged for these entries, with the lock of the entries held, so that no entry is freed before its charge
+    /// moved.
+    pub(crate) fn reparent(&self, from: CssId, to: CssId, settle: impl FnOnce(Compressed)) {
+        let mut entries = self.entries.lock();
+        settle(entries.reparent(from, to));
     }
 
     /// Frees an entry that no slot names any more, and the data of the entry. Returns the content of the entry.

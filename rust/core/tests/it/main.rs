@@ -32,6 +32,7 @@ mod ghost {
 
 mod memcg {
     mod files;
+    mod protection;
     mod random;
     mod shmem;
 }

@@ -11,7 +11,7 @@ use crate::cluster::ClusterGuard;
 use crate::machine::{DeviceTable, Swap};
 use crate::memcg::MemcgStat;
 use crate::table::Stored;
-use crate::zswap::ZswapStat;
+use crate::zswap::{Compressed, ZswapStat};
 
 impl Swap {
     /// Compares the entries of zswap with slots and groups. No operation runs.
@@ -42,13 +42,12 @@ impl Swap {
 
     /// Compares the counters of zswap, pools and groups with the sums over all entries.
     fn check_zswap_numbers(&self, devices: &DeviceTable) -> Result<()> {
-        let mut bytes: HashMap<Option<CssId>, (i64, i64)> = HashMap::new();
+        let mut charged: HashMap<Option<CssId>, Compressed> = HashMap::new();
         let (mut nr, mut nr_raw) = (0, 0);
         self.zswap().for_each(|_, entry| {
             nr += 1;
             nr_raw += u64::from(usize::from(entry.bytes) == PAGE_SIZE);
-            let of = bytes.entry(entry.css).or_default();
-            *of = (of.0 + i64::from(entry.bytes), of.1 + 1);
+            *charged.entry(entry.css).or_default() += entry.compressed();
         });
         let nr_named = self.zswap().map_len() + self.count_virtual_words(devices);
         let (stored, raw) = (ZswapStat::StoredPages, ZswapStat::StoredIncompressiblePages);
@@ -59,21 +58,25 @@ impl Swap {
         let pools = self.zswap().pools();
         let in_pools: (u64, u64) =
             pools.iter().fold((0, 0), |sum, pool| (sum.0 + pool.stored_pages, sum.1 + pool.compressed_bytes));
-        let in_entries = bytes.values().map(|of| of.0).sum::<i64>() as u64;
+        let in_entries = charged.values().map(|of| of.bytes).sum::<i64>() as u64;
         ensure(in_pools == (nr, in_entries), "I21", || {
             format!("pools have {in_pools:?} pages and bytes, entries {nr} and {in_entries}")
         })?;
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return Ok(()) };
         for css in groups.subtree(CssId::ROOT) {
             let group = groups.get(css);
-            let counted = (group.stat_local(MemcgStat::ZswapB), group.stat_local(MemcgStat::Zswapped));
-            let expected = bytes.remove(&Some(css)).unwrap_or_default();
+            let counted = Compressed {
+                nr_pages: group.stat_local(MemcgStat::Zswapped),
+                nr_incompressible_pages: group.stat_local(MemcgStat::ZswapIncomp),
+                bytes: group.stat_local(MemcgStat::ZswapB),
+            };
+            let expected = charged.remove(&Some(css)).unwrap_or_default();
             ensure(counted == expected, "I21", || {
                 let path = groups.path(css);
-                format!("{path}: bytes and pages in zswap are counted {counted:?}, entries say {expected:?}")
+                format!("{path}: pages in zswap are counted {counted:?}, entries say {expected:?}")
             })?;
         }
-        match bytes.keys().next() {
+        match charged.keys().next() {
             Some(css) => Err(broken("I21", format!("entries of {css:?}, which is no group"))),
             None => Ok(()),
         }
