@@ -254,7 +254,7 @@ impl Memory {
     /// Allocates a folio with one reference and no flags. The folio is not in the swap cache, and its bytes are not
     /// cleared. Errors: `NoMemory` (ENOMEM).
     ///
-    /// Kernel: `folio_alloc`; differs: no zones, no reclaim.
+    /// Kernel: `get_page_from_freelist`; differs: no zones.
     pub fn alloc(&self, order: Order) -> Result<FolioRef<'_>> {
         let arena = self.arena()?;
         let pfn = {
