@@ -258,8 +258,9 @@ class Swap:
         """Swaps in the pages of ``nr`` slots (None: the entry's run), takes one reference from each slot, and
         maps the folio.
 
-        ``orders`` is a mask of folio orders to try, bit k for order k (None: the entry's order); order 0 is
-        always tried last. The folio can be smaller than the request: its ``entry`` and ``nr_pages`` say which
+        ``orders`` is a mask of folio orders to try, bit k for order k; order 0 is always tried last. None tries
+        the entry's order if the slots are on a device as fast as memory, and order 0 on other devices, as a
+        page fault does. The folio can be smaller than the request: its ``entry`` and ``nr_pages`` say which
         slots it covers, and the caller keeps the references to the other slots (`swap_in_batch` reads all
         slots). If a folio in the swap cache covers the slot, the call returns this folio with its own size.
         ``memcg`` is the group of the task that faults (None: root).
@@ -294,9 +295,9 @@ class Swap:
         """Moves the content of a folio to other memory and returns the new handle; the old handle becomes
         empty.
 
-        The allocation of the new folio may reclaim. If a hook raises, the attribute ``folios`` of the
-        exception has the new handle. Errors: `MemoryError`; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio.
-        Kernel: `migrate_folio`."""
+        The allocation of the new folio may reclaim. If a hook raises, the exception's ``folios`` holds the new
+        handle. Errors: `MemoryError`; `SwapBusyError` (EBUSY), another handle, mapping or view holds the
+        folio. Detaches. Kernel: `migrate_pages` of one folio, `migrate_folio`."""
 
     # The swap cache, step by step.
 

@@ -188,7 +188,7 @@ def test_stocks_are_pages_charged_ahead() -> None:
 def test_root_is_never_refused(v2: Scene) -> None:
     v2.fault_in("f", 9)
     entry = v2.out("f")
-    assert v2.swap.swap_in(entry).nr_pages == 512
+    assert v2.swap.swap_in(entry, orders=1 << 9).nr_pages == 512
     facts = v2.root.counters()
     assert (facts["memory_pages"], facts["swap_pages"], facts["events_max"]) == (0, 0, 0)
 

@@ -31,8 +31,8 @@ STEPS = (
     "ended",
 )
 
-# The rows of the groups P, A below P, and B after each step. With the store "shadow", the nearest online
-# ancestor P of the removed group A pays for a page that comes back. With each other store, the group B of the
+# The rows of the groups P, A below P, and B after each step. With the store "shadow" the nearest online
+# ancestor P of the removed group A pays for a page that comes back; with the other stores the group B of the
 # task pays.
 REPARENT_V2 = (
     ("4/0/0/1", "4/0/0/1", "0/0/0/1"),
@@ -130,10 +130,10 @@ def test_a_page_of_a_removed_group_comes_back_in_a_task_that_moved(
     assert task.pageout(1)["reclaimed_pages"] == 1
     check_step(scene, "page 0 out", rows, cached)
     faults = values(b.read("memory.stat"))
-    assert (faults["pgfault"], faults["pgmajfault"]) == (3, 2), "the faults are those of the task's group"
+    assert (faults["pgfault"], faults["pgmajfault"]) == (3, 2), "faults of the group of the task"
     assert values(a.read("memory.stat"))["pgmajfault"] == 0
-    pages = [task.read(page, 6) for page in range(5)]
-    assert pages == [b"page 0", b"PAGE 1", b"page 2", b"page 3", b"PAGE 4"]
+    contents = b"".join(task.read(page, 6) for page in range(5))
+    assert contents == b"page 0PAGE 1page 2page 3PAGE 4"
     del task
     check_step(scene, "ended", rows, cached)
 

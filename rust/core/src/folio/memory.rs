@@ -263,7 +263,7 @@ impl Memory {
     /// Allocates a folio with one reference and no flags. The folio is not in the swap cache, and its bytes are not
     /// cleared. Errors: `NoMemory` (ENOMEM).
     ///
-    /// Kernel: `folio_alloc`; differs: no zones, no reclaim.
+    /// Kernel: `get_page_from_freelist`; differs: no zones.
     pub fn alloc(&self, order: Order) -> Result<FolioRef<'_>> {
         let arena = self.arena()?;
         let pfn = {
@@ -339,12 +339,12 @@ impl Folio<'_> {
     /// mapped. Its pages count as shared memory from now on. Kernel: `shmem_add_to_page_cache`.
     pub(crate) fn set_file_rmap(self, mapping: u32, index: u32) {
         let group = self.css().zip(self.memory.memcg.as_ref()).map(|(css, groups)| groups.get(css));
-        group.inspect(|group| self.count_kind(group, -1));
+        group.inspect(|group| self.count_memory(group, -1));
         self.set_anon_rmap(mapping | FILE_RMAP, index);
-        group.inspect(|group| self.count_kind(group, 1));
+        group.inspect(|group| self.count_memory(group, 1));
     }
 
-    fn count_kind(self, group: &MemCgroup, sign: i64) {
+    fn count_memory(self, group: &MemCgroup, sign: i64) {
         let nr_pages = sign * i64::from(self.nr_pages());
         if self.file_mapping() != 0 {
             group.count(MemcgStat::Shmem, nr_pages);
@@ -361,7 +361,7 @@ impl Folio<'_> {
     pub(crate) fn bind(self, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
         self.set_css(group.css());
-        self.count_kind(group, 1);
+        self.count_memory(group, 1);
         group.count(MemcgStat::PgPgIn, 1);
     }
 
@@ -369,7 +369,7 @@ impl Folio<'_> {
     pub(crate) fn unbind(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
-            self.count_kind(group, -1);
+            self.count_memory(group, -1);
             group.count(MemcgStat::PgPgOut, 1);
             self.set_css(CssId::default());
         }
@@ -378,10 +378,10 @@ impl Folio<'_> {
     /// Binds a locked folio to the parent of its group, and does not change charges. Kernel: `memcg_reparent_objcgs`
     /// for one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
-        self.count_kind(from, -1);
+        self.count_memory(from, -1);
         groups.css_get(to, 1);
         self.set_css(to.css());
-        self.count_kind(to, 1);
+        self.count_memory(to, 1);
         groups.css_put(from, 1);
     }
 

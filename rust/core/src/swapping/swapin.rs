@@ -159,6 +159,20 @@ impl Swap {
         self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
+    /// Returns the orders of a swap-in that asks for no orders: the largest order that `nr_pages` slots fill if the
+    /// device that holds the data is as fast as memory, else order 0. Errors: `BadRange` (EINVAL), `NoDevice`
+    /// (ENOENT).
+    ///
+    /// Kernel: the choice of `do_swap_page`, which reads large folios only with `SWP_SYNCHRONOUS_IO`; differs: the
+    /// neighbours of the slot are not read ahead.
+    pub fn default_orders(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<Orders> {
+        if nr_pages < 2 || !self.on_cpu(cpu)?.is_synchronous(entry)? {
+            return Ok(Orders::ZERO);
+        }
+        let largest = nr_pages.ilog2().min(Order::MAX.get().into());
+        Orders::from_bits(1 << largest)
+    }
+
     /// Allocates the folio of a swapped-out slot and inserts the folio into the cache. The folio has the largest
     /// allowed order for which allocation and insertion succeed.
     ///

@@ -2,7 +2,8 @@
 
 use pyo3::prelude::*;
 use swapcore::base::gfp::Gfp;
-use swapcore::{FolioHandle, Orders, SwapError, Swapin};
+use swapcore::base::types::CssId;
+use swapcore::{CpuId, FolioHandle, Orders, SwapError, Swapin};
 
 use super::Swap;
 use crate::border::buffer::bytes_of;
@@ -28,21 +29,32 @@ fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> 
     Err(error.into())
 }
 
+/// The arguments of a swap-in.
+#[derive(Clone, Copy)]
+struct SwapinArgs {
+    /// The mask of orders, `None` for the default.
+    orders: Option<Orders>,
+    cpu: CpuId,
+    faulting: CssId,
+}
+
 impl Swap {
-    /// Returns the parameters of a swap-in. Without a mask of orders, the swap-in tries the largest folio that has at
-    /// most `nr_pages` pages.
-    fn swapin(
+    /// Returns the arguments of a swap-in.
+    fn swapin_args(
         &self,
-        nr_pages: u32,
         orders: Option<OrdersMask>,
         cpu: Option<Cpu>,
         memcg: Option<&Bound<'_, MemCgroup>>,
-    ) -> Result<Swapin<'_>> {
-        let largest =
-            u16::try_from(nr_pages.max(1).ilog2()).unwrap_or(u16::MAX).min(swapcore::base::limits::MAX_ORDER.into());
-        let orders = Orders::from_bits(orders.map_or(1 << largest, |mask| mask.0))?;
-        let cpu = self.cpu(cpu)?;
-        Ok(Swapin { faulting: MemCgroup::css_of(memcg, &self.swap)?, ..Swapin::new(cpu, orders) })
+    ) -> Result<SwapinArgs> {
+        let orders = orders.map(|mask| Orders::from_bits(mask.0)).transpose()?;
+        Ok(SwapinArgs { orders, cpu: self.cpu(cpu)?, faulting: MemCgroup::css_of(memcg, &self.swap)? })
+    }
+
+    /// Returns the parameters of a swap-in of `nr_pages` slots. Without a mask of orders the device decides.
+    fn swapin(&self, entry: swapcore::SwpEntry, nr_pages: u32, args: SwapinArgs) -> swapcore::Result<Swapin<'_>> {
+        let SwapinArgs { orders, cpu, faulting } = args;
+        let orders = orders.map_or_else(|| self.swap.default_orders(entry, nr_pages, cpu), Ok)?;
+        Ok(Swapin { faulting, ..Swapin::new(cpu, orders) })
     }
 }
 
@@ -105,10 +117,11 @@ impl Swap {
         memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Folio> {
         let nr_pages = entry.nr_pages(nr);
-        let how = self.swapin(nr_pages, orders, cpu, memcg)?;
+        let args = self.swapin_args(orders, cpu, memcg)?;
         let entry = entry.entry();
         let (result, raised) = py.detach(|| {
             watched(|| {
+                let how = self.swapin(entry, nr_pages, args)?;
                 let folio = self.swap.swap_in(entry, nr_pages, &how)?;
                 FolioHandle::mapped(&self.swap, folio)
             })
@@ -148,11 +161,12 @@ impl Swap {
         memcg: Option<&Bound<'_, MemCgroup>>,
     ) -> Result<Vec<Folio>> {
         let runs = runs(entries, order)?;
-        let hows: Vec<_> = runs.iter().map(|&(_, nr)| self.swapin(nr, orders, cpu, memcg)).collect::<Result<_>>()?;
+        let args = self.swapin_args(orders, cpu, memcg)?;
         let mut done = Vec::new();
-        let result = for_each(py, runs.iter().zip(&hows).enumerate(), |(nr_done, (&(entry, nr_pages), how))| {
+        let result = for_each(py, runs.iter().enumerate(), |(nr_done, &(entry, nr_pages))| {
             let in_batch = |error| SwapError::InBatch { nr_done, error: Box::new(error) };
-            Ok(self.swap.swap_in_all(entry, nr_pages, how, &mut done).map_err(in_batch)?)
+            let how = self.swapin(entry, nr_pages, args).map_err(in_batch)?;
+            Ok(self.swap.swap_in_all(entry, nr_pages, &how, &mut done).map_err(in_batch)?)
         });
         let folios: Vec<Folio> = done
             .into_iter()
@@ -196,7 +210,7 @@ impl Swap {
     #[doc = stub!(Swap.swap_cluster_readahead)]
     #[pyo3(signature = (entry, *, cpu = None))]
     fn swap_cluster_readahead(&self, py: Python<'_>, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<Option<Folio>> {
-        let how = self.swapin(1, Some(OrdersMask(0)), cpu, None)?;
+        let how = Swapin::new(self.cpu(cpu)?, Orders::ZERO);
         let entry = entry.entry();
         let found = detached(py, || {
             let found = self.swap.swap_cluster_readahead(entry, &how)?;

@@ -215,3 +215,52 @@ fn files_larger_than_memory_keep_their_content() {
     assert!(stat(&swap, "pgsteal") > 0);
     assert_empty(&swap);
 }
+
+#[test]
+fn threads_share_a_file_that_is_larger_than_the_limit_of_its_group() {
+    for (hierarchy, store) in [(Hierarchy::V2, "shadow"), (Hierarchy::V1, "array"), (Hierarchy::V2, "trampoline")] {
+        let swap = machine(hierarchy, store);
+        let groups: Vec<_> = ["A", "B"]
+            .iter()
+            .map(|name| GroupHandle::root(&swap).and_then(|root| root.create(name)).expect("a group"))
+            .collect();
+        groups.iter().for_each(|group| group.group().memory.set_max(150));
+        let file = file_of(&swap, 1024, order(3));
+        std::thread::scope(|scope| {
+            for (thread, group) in (0_u64..).zip(&groups) {
+                let file = &file;
+                scope.spawn(move || {
+                    let (css, cpu) = (group.css(), swapcore::CpuId(thread as u16));
+                    let mut state = thread + 1;
+                    // Neighbouring pages belong to different threads, so every folio has pages of both.
+                    let mut last = [0_u64; 1024];
+                    for step in 1..=15_000_u64 {
+                        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                        let page = (state >> 40) % 512 * 2 + thread;
+                        match (state >> 33) % 8 {
+                            0..3 => {
+                                file.write(page * PAGE, &step.to_ne_bytes(), css, cpu).expect("reclaim makes room");
+                                last[page as usize] = step;
+                            }
+                            3 => {
+                                file.truncate(page..page + 1, cpu).expect("in the file");
+                                last[page as usize] = 0;
+                            }
+                            4 => drop(file.willneed(page..(page + 8).min(1024), css, cpu)),
+                            _ => {
+                                let mut bytes = [0; 8];
+                                file.read(page * PAGE, &mut bytes, css, cpu).expect("reclaim makes room");
+                                assert_eq!(u64::from_ne_bytes(bytes), last[page as usize], "page {page} at {step}");
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        swap.check().expect("every invariant");
+        assert!(stat(&swap, "pswpin") > 1000, "{}", stat(&swap, "pswpin"));
+        drop(file);
+        groups.iter().for_each(|group| assert_eq!(row(group), "0/0/0/1"));
+        assert_empty(&swap);
+    }
+}
