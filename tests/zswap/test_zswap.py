@@ -16,7 +16,7 @@ from helpers.virtual_facts import Machine, noise, text, zeros
 from swapcore.running import stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KERNEL_NAMES = {
     "pool_limit_hit",
@@ -346,4 +346,42 @@ def test_entries_are_given_back_with_their_pages() -> None:
     swap.swapoff(device)
     # The lists of kept zspages keep their capacity of 22 KiB.
     assert swap.memory()["zswap_kept_bytes"] < 64 * 1024
+    swap.check()
+
+
+# Large swap-ins beside zswap.
+
+
+def nr_pages_of_fault(swap: sc.Swap) -> int:
+    """Swaps 16 pages out and returns the number of pages that a fault on the first page brings back."""
+    mm = swap.mm()
+    start = mm.mmap(16, orders=1 << 4, anon_order=4)
+    mm.write(start * PAGE, b"x" * (16 * PAGE))
+    mm.pageout(start, 16)
+    assert swap.nr_used_pages == 0
+    assert mm.read(start * PAGE, 1) == b"x"
+    return swap.nr_used_pages
+
+
+def nr_pages_of_handle(swap: sc.Swap) -> int:
+    """Swaps 16 pages out and returns the number of pages of the folio that a handle's swap-in brings back."""
+    folio = swap.swap_in(swap.swap_out(swap.folio(4, b"x" * (16 * PAGE))), 16)
+    assert folio.read(0, 1) == b"x"
+    return folio.nr_pages
+
+
+@pytest.mark.parametrize("profile", ["v618", "p3", "series", "newest"])
+@pytest.mark.parametrize("swap_in", [nr_pages_of_fault, nr_pages_of_handle])
+@pytest.mark.parametrize("is_stored", [False, True], ids=["zswap was on", "zswap has the pages"])
+def test_large_swap_ins_after_zswap_was_enabled(
+    profile: str, swap_in: Callable[[sc.Swap], int], is_stored: bool
+) -> None:
+    """Up to the merged series no large swap-in is tried once zswap was enabled, so no fallback is counted."""
+    swap = sc.Swap(profile=profile, zswap="lz4")
+    swap.swapon(sc.Ram("4M"))
+    swap.zswap.enabled = is_stored
+    is_never = swap.switches["zswap_large_swapin"] == "never"
+    assert is_never == (profile != "newest")
+    assert swap_in(swap) == (1 if is_never or is_stored else 16)
+    assert swap.stats()["hugepages-64kB.swpin_fallback"] == (is_stored and not is_never)
     swap.check()

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
-use crate::base::types::{CpuId, Order, SwpEntry, SwpOffset, ZswapId};
+use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpOffset, ZswapId};
 use crate::folio::LockedFolio;
 use crate::machine::device::SwapDevice;
 use crate::machine::{Event, OnCpu, Operation, OrderEvent, Swap};

@@ -31,6 +31,9 @@ switches! {
         hibernation: Hibernation = Hibernation::Hint, V618 | P3 => Hibernation::Search;
         /// First check of a large swap-in.
         swapin_check: SwapinCheck = SwapinCheck::ZeroFirst;
+        /// Permission of large swap-ins after zswap was enabled.
+        zswap_large_swapin: ZswapLargeSwapin = ZswapLargeSwapin::UnlessStored,
+            V618 | P3 | Series => ZswapLargeSwapin::Never;
         /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
@@ -116,6 +119,20 @@ words! {
         ZeroFirst = "zero_first",
         /// The target slot is checked first, then each slot of the range. Kernel: the series as merged.
         TargetFirst = "target_first",
+    }
+}
+
+words! {
+    /// Permission of large swap-ins after zswap was enabled. The caller of a swap-in with explicit orders decides for
+    /// itself.
+    pub enum ZswapLargeSwapin: "zswap_large_swapin" {
+        /// The orders of a swap-in do not depend on zswap. A range with a page in zswap is refused when the folio is
+        /// inserted into the cache, so the swap-in falls back to a smaller order and counts `swpin_fallback`. Kernel:
+        /// later repairs of the merged series.
+        UnlessStored = "unless_stored",
+        /// A fault, a file in memory and a handle swap in single pages from the first time that zswap was enabled, also
+        /// when zswap is off again. No fallback is counted. Kernel: up to the merged series (`zswap_never_enabled`).
+        Never = "never",
     }
 }
 

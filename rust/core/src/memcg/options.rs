@@ -145,7 +145,7 @@ switches! {
     /// The options as requested. `None` selects the value that is the default for the owner store.
     pub struct MemcgSwitches {
         /// The place where the id of a slot's owner is stored.
-        owner_store: OwnerStore = OwnerStore::Shadow;
+        owner_store: OwnerStore = OwnerStore::Shadow, V618 | P3 => OwnerStore::Array;
         /// The group that is charged for the page at the swap-in of a slot whose owner was removed.
         dead_swapin: Option<DeadSwapin> = None;
         /// Least number of references with which a slot counts as shared, for `ReparentIfShared`.

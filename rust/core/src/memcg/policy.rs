@@ -145,17 +145,20 @@ pub(crate) struct Policies {
     is_set: AtomicBool,
     policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
     notices: SpinMutex<Vec<LimitNotice>>,
-    /// A step of the tests in `races`, between the insertion of a folio into the swap cache and the charge of a
-    /// swap-in.
+    /// Steps of the tests in `races`, between the steps of a swap-in.
     #[cfg(test)]
     pub(crate) swapin_probe: std::sync::OnceLock<Arc<dyn SwapinProbe>>,
 }
 
-/// A step that a test inserts into a swap-in. An error of the step replaces the result of the charge.
+/// Steps that a test inserts into a swap-in. The thread holds no lock except the folio lock.
 #[cfg(test)]
 pub(crate) trait SwapinProbe: Send + Sync + std::fmt::Debug {
-    /// Runs before each charge of a swap-in. The thread holds no lock except the folio lock.
+    /// Runs between the insertion of the folio into the swap cache and the charge of the folio's memory. An error of
+    /// the step replaces the result of the charge.
     fn before_charge(&self) -> crate::base::error::Result<()>;
+
+    /// Runs between the charge of the folio's memory and the settlement of the charge of its slots.
+    fn before_settlement(&self);
 }
 
 impl Policies {

@@ -242,7 +242,7 @@ impl Mm {
         if options.is_uffd_armed {
             return Orders::ZERO;
         }
-        let mut orders = options.orders.below_pmd();
+        let mut orders = self.swap.orders_beside_zswap(options.orders.below_pmd());
         let table = vma.table(vpn);
         while !orders.is_empty() {
             let order = orders.highest();

@@ -131,7 +131,8 @@ impl Shmem {
         if let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? {
             return Ok(Some((folio, false)));
         }
-        let how = Swapin { faulting, ..Swapin::new(cpu, Orders::one(order)) };
+        let orders = self.swap.orders_beside_zswap(Orders::one(order));
+        let how = Swapin { faulting, ..Swapin::new(cpu, orders) };
         let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
         match is_synchronous {
             true => self.swap.swapin_folio_or_none(entry, &how),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::datapath::Content;
+use crate::machine::profile::SwapinCheck;
 
 #[test]
 fn a_cached_target_is_eexist() {
@@ -61,7 +62,7 @@ fn another_slot_that_is_cached_free_or_foreign_is_ebusy_and_a_lower_order_is_tak
 fn the_switch_decides_whether_mixed_zero_marks_over_a_cached_target_are_ebusy_or_eexist() {
     let errors = [SwapError::NotUniform, SwapError::AlreadyCached];
     for (check, error) in [SwapinCheck::ZeroFirst, SwapinCheck::TargetFirst].into_iter().zip(errors) {
-        let m = machine_with(true, check);
+        let m = machine_with(true, |switches| switches.swapin_check = check);
         let entry = m.out(order(1), 7);
         let folio = m.alloc_while(entry.plus(1), order(0), || {}).expect("swapped out");
         let locked = folio.folio().lock();
@@ -78,7 +79,7 @@ fn the_switch_decides_whether_mixed_zero_marks_over_a_cached_target_are_ebusy_or
 fn a_shadow_that_changed_meanwhile_is_eagain_and_tried_again_at_the_same_order() {
     // The device is not synchronous, so a swapped-in page keeps its slots. The next swap-out of the page uses the
     // same slots.
-    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    let m = readahead_machine();
     let first = m.out(order(2), 1);
     m.put(first, 4, CPU);
     let entry = m.out(order(2), 7);

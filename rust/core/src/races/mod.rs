@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::CssId;
-use crate::machine::profile::SwapinCheck;
 use crate::memcg::{Hierarchy, MemcgStat, SwapinProbe};
 use crate::mm::VmaOptions;
 use crate::readahead::Vpn;
@@ -60,6 +59,7 @@ struct Script {
     on_read: Hook,
     on_write: Hook,
     on_charge: Hook,
+    on_settlement: Hook,
     reads: AtomicU64,
     writes: AtomicU64,
     charges: AtomicU64,
@@ -75,6 +75,10 @@ impl SwapinProbe for Script {
         }
         self.charges.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn before_settlement(&self) {
+        self.on_settlement.fire();
     }
 }
 
@@ -126,10 +130,9 @@ struct Machine {
     script: Arc<Script>,
 }
 
-fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
-    let config = Config::new(2, Profile::Newest);
-    let switches = Switches { swapin_check, ..config.switches };
-    let config = Config { switches, memory_pages: 8192, memcg: Some(Hierarchy::V2), ..config };
+fn machine_with(is_synchronous: bool, choose: impl FnOnce(&mut Switches)) -> Machine {
+    let mut config = Config { memory_pages: 8192, memcg: Some(Hierarchy::V2), ..Config::new(2, Profile::Newest) };
+    choose(&mut config.switches);
     let swap = Arc::new(Swap::with_config(config).expect("a good config"));
     let script = Arc::new(Script::default());
     swap.policies.swapin_probe.set(script.clone()).expect("a new machine has no probe");
@@ -142,7 +145,12 @@ fn machine_with(is_synchronous: bool, swapin_check: SwapinCheck) -> Machine {
 /// Makes a machine whose device is synchronous, so that a swap-in takes the order of the swap-out and frees the
 /// slots.
 fn machine() -> Machine {
-    machine_with(true, SwapinCheck::ZeroFirst)
+    machine_with(true, |_| ())
+}
+
+/// Makes a machine whose device is not synchronous, so that a fault reads single pages and their neighbours.
+fn readahead_machine() -> Machine {
+    machine_with(false, |_| ())
 }
 
 fn order(order: u8) -> Order {

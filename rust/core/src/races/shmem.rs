@@ -52,7 +52,7 @@ fn a_swapin_of_a_file_takes_the_order_of_the_swapout_and_frees_the_slots() {
 #[test]
 fn a_smaller_folio_leaves_the_rest_of_its_range_swapped_out() {
     // The device is not synchronous, so every page is swapped in as a single page.
-    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    let m = readahead_machine();
     m.swap.readahead().set_page_cluster(0).expect("in range");
     let file = file(&m);
     assert_eq!(byte_of(&file, 5), Ok(6));

@@ -1,6 +1,7 @@
 //! Tests of a swap-in that races with another swap-in, with the free of a slot, or with the reuse of a slot.
 
 use super::*;
+use crate::memcg::{DeadSwapin, MemcgSwitches, OwnerStore};
 
 #[test]
 fn two_swapins_of_one_slot_charge_and_read_once() {
@@ -157,4 +158,25 @@ fn a_swapin_reads_the_new_data_of_a_reused_slot() {
     let folio = m.alloc_while(entry, order(0), reuse).expect("swapped out");
     assert!(is_all(&folio, 2), "the swap-in reads the new data, also when the shadow is the same");
     m.forget(folio, entry);
+}
+
+#[test]
+fn slots_of_a_removed_owner_belong_to_a_group_with_an_id_when_the_payer_is_removed_too() {
+    for owner_store in [OwnerStore::Array, OwnerStore::ClusterTable] {
+        let m = machine_with(true, |switches| {
+            switches.memcg = MemcgSwitches { owner_store, dead_swapin: Some(DeadSwapin::Reparent), ..switches.memcg };
+        });
+        let groups = m.swap.memcg().expect("enabled");
+        let parent = groups.create(CssId::ROOT, "parent").expect("a new name").css();
+        let owner = groups.create(parent, "owner").expect("a new name").css();
+        let entry = m.out_of(owner, order(2), 7);
+        m.swap.remove_group(owner, CPU).expect("an empty group");
+        let swap = m.swap.clone();
+        // The parent pays for the memory. The parent is removed before the slots are settled.
+        m.script.on_settlement.set(move || swap.remove_group(parent, OTHER).expect("an empty group"));
+        let folio = m.fault(entry, order(2), CPU).expect("swapped out");
+        m.swap.check().expect("every pin has a reason");
+        assert_eq!((m.owned_pages(), groups.root().id_refs()), (4, 5), "{owner_store:?}: root owns the slots");
+        m.forget(folio, entry);
+    }
 }

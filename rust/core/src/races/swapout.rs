@@ -18,7 +18,7 @@ fn a_page_with_slots_that_is_still_mapped_does_not_fault() {
 
 #[test]
 fn a_fault_during_the_write_maps_the_page_and_reclaim_keeps_the_page() {
-    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    let m = readahead_machine();
     let (mm, vpn) = space(&m, 1, 3);
     let mm = Arc::new(mm);
     let (theirs, swap) = (mm.clone(), m.swap.clone());
@@ -41,7 +41,7 @@ fn a_fault_during_the_write_maps_the_page_and_reclaim_keeps_the_page() {
 
 #[test]
 fn a_write_to_a_page_during_its_pageout_is_not_lost() {
-    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    let m = readahead_machine();
     let (mm, vpn) = space(&m, 1, 3);
     let mm = Arc::new(mm);
     let theirs = mm.clone();
@@ -153,7 +153,7 @@ fn a_migration_keeps_counts_marks_flags_and_bytes() {
 
 #[test]
 fn a_fork_and_the_freeing_of_a_slot_exclude_each_other() {
-    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    let m = readahead_machine();
     let (mm, vpn, entry) = swapped_space(&m, 1, 3);
     let folio = m.fault(entry, order(0), CPU).expect("swapped out");
     // The fork runs before the free. Each page table has a reference to the slot, so the slot is not freed.
@@ -169,7 +169,7 @@ fn a_fork_and_the_freeing_of_a_slot_exclude_each_other() {
 
 #[test]
 fn swapoff_waits_for_a_read_under_way_and_refuses_new_ones() {
-    let m = machine_with(false, SwapinCheck::ZeroFirst);
+    let m = readahead_machine();
     let (mm, vpn, entry) = swapped_space(&m, 2, 3);
     let mm = Arc::new(mm);
     let (theirs, swap) = (mm.clone(), m.swap.clone());

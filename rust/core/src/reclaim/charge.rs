@@ -104,6 +104,10 @@ impl Swap {
         // If the paying group was removed after it was chosen, its nearest online ancestor pays.
         let group = groups.get_nearest_online(payer.group);
         self.charge_and_bind(folio.folio(), groups, group, gfp, cpu)?;
+        #[cfg(test)]
+        if let Some(probe) = self.policies.swapin_probe.get() {
+            probe.before_settlement();
+        }
         self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
     }
 

@@ -328,10 +328,12 @@ impl<'a> Operation<'a> {
             self.record_owner(folio.folio(), MemcgId(0))?;
             groups.uncharge_swap(owner.id(), nr_pages);
         } else if !keeps_owner && payer.css() != owner.css() {
-            groups.id_get_online(payer, nr_pages);
+            // The payer may have been removed since its memory was charged. Then the slots belong to its nearest
+            // ancestor with a private id, because a released id names no group.
+            let heir = groups.id_get_online(payer, nr_pages);
             let nr_charged = self.nr_charged(&self.lock_folio_slots(folio.folio())?);
-            groups.move_swap(owner, payer, nr_charged);
-            self.record_owner(folio.folio(), payer.id())?;
+            groups.move_swap(owner, heir, nr_charged);
+            self.record_owner(folio.folio(), heir.id())?;
             groups.id_put(owner, nr_pages);
         }
         Ok(())

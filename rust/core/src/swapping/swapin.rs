@@ -7,6 +7,7 @@ use crate::base::gfp::{Gfp, thp_limit_gfp_mask};
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 pub use crate::containers::orders::Orders;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::machine::profile::ZswapLargeSwapin;
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};
 use crate::slots::owner::{CacheExit, SeenSlots};
@@ -159,6 +160,13 @@ impl Swap {
         self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
+    /// Returns the orders that the switch `zswap_large_swapin` allows among the orders of a caller. Kernel: the callers of
+    /// `zswap_never_enabled`.
+    pub(crate) fn orders_beside_zswap(&self, orders: Orders) -> Orders {
+        let is_single = self.switches.zswap_large_swapin == ZswapLargeSwapin::Never && self.zswap().was_enabled();
+        if is_single { Orders::ZERO } else { orders }
+    }
+
     /// Returns the orders of a swap-in that asks for no orders: the largest order that `nr_pages` slots fill if the
     /// device that holds the data is as fast as memory, else order 0. Errors: `BadRange` (EINVAL), `NoDevice`
     /// (ENOENT).
@@ -170,7 +178,7 @@ impl Swap {
             return Ok(Orders::ZERO);
         }
         let largest = nr_pages.ilog2().min(Order::MAX.get().into());
-        Orders::from_bits(1 << largest)
+        Ok(self.orders_beside_zswap(Orders::from_bits(1 << largest)?))
     }
 
     /// Allocates the folio of a swapped-out slot and inserts the folio into the cache. The folio has the largest

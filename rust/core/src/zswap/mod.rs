@@ -157,6 +157,8 @@ pub struct Zswap {
     options: SpinMutex<ZswapOptions>,
     /// Copy of the option `is_enabled` outside the lock of `options`, because every swap-out reads the option.
     is_enabled: AtomicBool,
+    /// Whether zswap was ever enabled. Kernel: `zswap_ever_enabled`.
+    was_enabled: AtomicBool,
     /// Whether the pools are full: the pools have reached the limit and have not yet shrunk to the threshold. Kernel:
     /// `zswap_pool_reached_full`.
     is_full: AtomicBool,
@@ -183,6 +185,7 @@ impl Zswap {
             ram_pages,
             options: SpinMutex::new(options),
             is_enabled: AtomicBool::new(options.is_enabled),
+            was_enabled: AtomicBool::new(options.is_enabled),
             is_full: AtomicBool::new(false),
             is_shrink_queued: AtomicBool::new(false),
             shrink_cursor: AtomicU32::new(0),
@@ -207,6 +210,7 @@ impl Zswap {
         let options = options.check()?;
         *self.options.lock() = options;
         self.is_enabled.store(options.is_enabled, Relaxed);
+        self.was_enabled.fetch_or(options.is_enabled, Relaxed);
         Ok(())
     }
 
@@ -231,6 +235,12 @@ impl Zswap {
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.is_enabled.load(Relaxed)
+    }
+
+    /// Returns whether zswap was ever enabled. Kernel: the opposite of `zswap_never_enabled`.
+    #[inline]
+    pub fn was_enabled(&self) -> bool {
+        self.was_enabled.load(Relaxed)
     }
 
     /// Returns whether any slot has an entry. The result is reliable for a slot while the caller holds the lock of
