@@ -116,6 +116,13 @@ def test_force_empty_puts_pages_out(v1: Scene) -> None:
     assert (task.mm.resident_pages, task.mm.swapped_pages) == (0, 8)
 
 
+def test_an_empty_text_changes_no_file(v2: Scene) -> None:
+    for file in v2.a.files:
+        before = v2.a.read(file) if file != "memory.reclaim" else ""
+        v2.a.write(file, "")
+        assert (v2.a.read(file) if file != "memory.reclaim" else "") == before
+
+
 def test_an_empty_text_resets_no_peak(v1: Scene, scenes: Callable[..., Scene]) -> None:
     v2 = scenes()
     for scene, files in (

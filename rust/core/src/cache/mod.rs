@@ -119,8 +119,11 @@ impl<'a> OnCpu<'a> {
             return Err(SwapError::NoSpace { nr_pages });
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
-        if op.device(entry.ty()).is_some_and(SwapDevice::is_virtual) {
-            // The virtual slots have no backing yet, so the folio has the only copy of their data.
+        // The new slots have no data yet, so a folio with data has the only copy of their data. Virtual slots without a
+        // backing must not be read, so their folio becomes dirty in any case.
+        let is_virtual = op.device(entry.ty()).is_some_and(SwapDevice::is_virtual);
+        let flags = folio.flags();
+        if is_virtual || flags.contains(FolioFlags::UPTODATE) && !flags.contains(FolioFlags::DIRTY) {
             folio.folio_mark_dirty();
         }
         op.counters.add_cached(nr_pages.into());

@@ -11,7 +11,7 @@ const SUFFIXES: &str = "KMGTPE";
 
 /// Returns the number of bytes that a text names, at most `u64::MAX`. Returns `None` when the text is no amount.
 ///
-/// Kernel: `memparse`; differs: reads decimal numbers only, rejects an empty text, and does not wrap around.
+/// Kernel: `memparse`; differs: reads decimal numbers only, rejects a text without digits, and does not wrap around.
 fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let shift = match &text.as_bytes()[digits.len()..] {

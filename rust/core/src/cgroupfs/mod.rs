@@ -41,8 +41,6 @@ struct FileWrite<'a> {
     file: &'static str,
     /// The written text, without the white space at both ends.
     text: &'a str,
-    /// Whether the text has no byte, not even white space.
-    is_empty: bool,
     descriptor: Descriptor,
     /// Whether the file is open with `O_NONBLOCK`. A new limit then reclaims nothing.
     nonblock: bool,
@@ -75,9 +73,9 @@ enum Write {
     SetLimit(fn(&MemCgroups, &MemCgroup, u64)),
     /// The text is a number from 0 to the number in the first field. The function gets the number from the text.
     SetNumber(u8, fn(&MemCgroup, u8)),
-    /// Any text except the empty text resets a value of the group.
+    /// The text is ignored. The function resets a value of the group.
     Reset(fn(&MemCgroup)),
-    /// Any text except the empty text resets the peak of a counter for the descriptor.
+    /// The text is ignored. The peak of a counter is reset for the descriptor.
     ResetPeak(CounterKind),
     /// The function parses the text and applies the write.
     Call(fn(FileWrite<'_>) -> Result<()>),
@@ -122,7 +120,6 @@ impl FileWrite<'_> {
             Write::ReadOnly => {}
             Write::SetLimit(set) => set(self.target.groups, group, self.limit_pages()?),
             Write::SetNumber(high, set) => set(group, self.number(high)?),
-            Write::Reset(_) | Write::ResetPeak(_) if self.is_empty => {}
             Write::Reset(reset) => reset(group),
             Write::ResetPeak(which) => group.reset_peak(self.descriptor, which),
             Write::Call(call) => return call(self),
@@ -208,7 +205,8 @@ impl Swap {
         })
     }
 
-    /// Writes a text to a file of a group. White space around the text is ignored.
+    /// Writes a text to a file of a group. White space around the text is ignored. An empty text changes nothing,
+    /// because a write of 0 bytes does not reach the file.
     ///
     /// With `nonblock` a limit below usage reclaims nothing. Errors: ENOENT when there is no such file; EACCES when
     /// the file can only be read; ENODEV when the group is removed; EINVAL when the file does not accept the text;
@@ -230,14 +228,16 @@ impl Swap {
     ) -> Result<()> {
         let active = self.begin_activity();
         let (target, file) = self.find_file(css, file)?;
-        if matches!(file.write, Write::ReadOnly) {
+        if matches!(file.write, Write::ReadOnly) && !text.is_empty() {
             return Err(target.lacks(Errno::ACCESS, file.name, "read"));
         }
         if !target.group.is_online() {
             return Err(MemCgroups::removed(&target.groups.name(css)));
         }
-        let (is_empty, text) = (text.is_empty(), text.trim());
-        let write = FileWrite { target, file: file.name, text, is_empty, descriptor, nonblock, cpu };
+        if text.is_empty() {
+            return Ok(());
+        }
+        let write = FileWrite { target, file: file.name, text: text.trim(), descriptor, nonblock, cpu };
         let result = write.apply(file.write);
         self.end_operation(active);
         result

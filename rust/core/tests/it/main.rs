@@ -6,6 +6,7 @@
 
 mod common;
 mod programs;
+mod tasks;
 
 mod allocator {
     mod model;

@@ -1,4 +1,4 @@
-//! Random programs over groups, folios and slots. After every step the invariants hold. At the end every page can be
+//! Random programs over groups, tasks, folios and slots. After every step the invariants hold. At the end every page can be
 //! swapped in and has its content.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use swapcore::{
 };
 
 use crate::common::{CPU, assert_empty, ghost_on, order, page_of, ram, storage_on, virtual_spec};
+use crate::tasks::Tasks;
 
 const STEPS: u32 = 60;
 
@@ -46,12 +47,13 @@ type Tag = Option<u64>;
 
 /// The state of a program: references to slots, and mapped folios with the tag of each page.
 struct Machine<'s> {
-    swap: &'s Swap,
+    swap: &'s Arc<Swap>,
     groups: &'s MemCgroups,
     rng: ChaCha8Rng,
     /// The groups that are online. The first group is root.
     css: Vec<CssId>,
     reals: Vec<Real>,
+    tasks: Tasks,
     folios: Vec<(MappedFolio<'s>, Vec<Tag>)>,
     /// The references to slots. Each element is one reference, so a slot can occur several times.
     slots: Vec<(SwpEntry, Tag)>,
@@ -205,7 +207,7 @@ impl<'s> Machine<'s> {
 
     fn remove_group(&mut self) {
         let css = self.pick_group();
-        if self.groups.remove(css).is_ok() {
+        if self.swap.remove_group(css, CPU).is_ok() {
             self.css.retain(|&other| other != css);
         }
     }
@@ -216,6 +218,30 @@ impl<'s> Machine<'s> {
         let group = self.groups.get(css);
         group.swap.set_max(most());
         group.memory.set_max(most());
+    }
+
+    /// Writes a file of a group: its protection, its treatment by the OOM killer, or a request for reclaim.
+    fn write_file(&mut self) {
+        let css = self.pick_group();
+        let nr_pages = self.rng.random_range(0..60);
+        let (file, text) = match self.rng.random_range(0..6) {
+            0 => ("memory.min", format!("{}", nr_pages * PAGE_SIZE)),
+            1 => ("memory.low", format!("{}", nr_pages * PAGE_SIZE)),
+            2 => ("memory.oom.group", format!("{}", nr_pages % 2)),
+            3 => ("memory.zswap.writeback", format!("{}", nr_pages % 2)),
+            4 => ("memory.reclaim", format!("{}", nr_pages * PAGE_SIZE)),
+            _ => ("memory.reclaim", format!("{} source=zswap", nr_pages * PAGE_SIZE / 4)),
+        };
+        // Root has only `memory.reclaim`, and v1 has none of these files.
+        let result = self.swap.memcg_write(css, file, &text, false, CPU);
+        self.note(file, result);
+    }
+
+    fn task_step(&mut self) {
+        self.next_tag += 4;
+        let tag = self.next_tag + self.rng.random_range(0..4);
+        let (what, result) = self.tasks.step(self.swap, &self.css, tag, &mut self.rng);
+        self.note(what, result);
     }
 
     /// Moves the data of a slot from zswap to a device, from one device to another device, or to a new slot of a
@@ -276,6 +302,11 @@ impl<'s> Machine<'s> {
     }
 
     fn step(&mut self) {
+        match self.rng.random_range(0..10) {
+            0..3 => return self.task_step(),
+            3 => return self.write_file(),
+            _ => {}
+        }
         match self.rng.random_range(0..if self.has_failures { 40 } else { 31 }) {
             0..6 => self.new_folio(),
             6..12 => self.swap_out(),
@@ -329,6 +360,12 @@ impl<'s> Machine<'s> {
             group.swap.set_max(u64::MAX);
             group.memory.set_max(u64::MAX);
         }
+        let mut tasks = std::mem::take(&mut self.tasks);
+        tasks.end(|| {
+            let has_folio = !self.folios.is_empty();
+            self.drop_folio();
+            has_folio
+        });
         while let Some((entry, tag)) = self.slots.pop() {
             if tag.is_none() {
                 self.swap.put(entry, 1, CPU).expect("one reference");
@@ -376,8 +413,8 @@ pub(crate) fn run(seed: u64, ground: &Ground) -> Failures {
     let (memory_pages, sizes) = if has_failures { (512, vec![64, 2048]) } else { (1024, vec![2048]) };
     let has_ghost = zswap.is_some();
     let switches = Switches { memcg, ..plain.switches };
-    let swap = Swap::with_config(Config { memcg: Some(hierarchy), memory_pages, zswap, switches, ..plain })
-        .expect("these go together");
+    let config = Config { memcg: Some(hierarchy), memory_pages, zswap, switches, ..plain };
+    let swap = Arc::new(Swap::with_config(config).expect("these go together"));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     if has_ghost {
         let visibility = if rng.random() { Visibility::Visible } else { Visibility::Hidden };
@@ -392,6 +429,7 @@ pub(crate) fn run(seed: u64, ground: &Ground) -> Failures {
         rng,
         css: vec![CssId::ROOT, group("a"), group("b")],
         reals: sizes.into_iter().map(real).collect(),
+        tasks: Tasks::default(),
         folios: Vec::new(),
         slots: Vec::new(),
         next_tag: seed << 20,

@@ -9,6 +9,7 @@ use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::mm::VmaOptions;
 use swapcore::storage::{FaultPlan, Faulty, SwapStorage, Zram, ZramOptions};
+use swapcore::table::Shadow;
 use swapcore::{Config, CpuId, DeviceSpec, KeptFolio, MappedFolio, Order, Orders, Profile, Swap, Swapin, SwpEntry};
 
 use crate::common::{CPU, Load, Space, assert_empty, order, ram, stat, swap_on};
@@ -16,6 +17,27 @@ use crate::common::{CPU, Load, Space, assert_empty, order, ram, stat, swap_on};
 fn out(swap: &Swap, order: Order, data: &[u8], cpu: CpuId) -> SwpEntry {
     let folio = swap.folio_with(order, data).expect("memory");
     swap.swap_out(MappedFolio::map(folio), cpu).map_err(|kept| kept.error).expect("room")
+}
+
+#[test]
+fn new_slots_of_a_clean_folio_get_its_data() {
+    let swap = swap_on(Config::new(1, Profile::Newest), ram(1024));
+    let old = out(&swap, order(0), &[7; PAGE_SIZE], CPU);
+    // The second reference keeps the slot, so that the folio stays clean and cached.
+    swap.dup(old, 1, CPU).expect("in use");
+    let how = Swapin::new(CPU, Orders::ZERO);
+    let mapped = swap.swap_in(old, 1, &how).expect("swapped out");
+    {
+        let (folio, mut on_cpu) = (mapped.folio().folio(), swap.on_cpu(CPU).expect("a CPU"));
+        on_cpu.swap_cache_del_folio(folio, Shadow::default()).expect("the folio is clean");
+        on_cpu.folio_alloc_swap(folio).expect("room");
+    }
+    let new = swap.swap_out(mapped, CPU).map_err(|kept| kept.error).expect("room");
+    let mapped = swap.swap_in(new, 1, &how).expect("swapped out");
+    assert!(*mapped.folio().bytes().expect("no views") == [7; PAGE_SIZE], "the page lost its data");
+    swap.folio_unmap(mapped, CPU).expect("a CPU");
+    swap.put(old, 1, CPU).expect("one reference");
+    assert_empty(&swap);
 }
 
 #[test]

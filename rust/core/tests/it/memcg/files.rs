@@ -134,7 +134,7 @@ fn every_readable_file_is_lines_and_every_limit_reads_as_it_was_written() {
             write(&group, file, text).expect(file);
             assert_eq!(read(&group, file), shown, "{file} {text:?}");
         }
-        for text in ["", "-1", "1M1", "many", "1 2"] {
+        for text in ["\n", "-1", "1M1", "many", "1 2"] {
             assert_eq!(errno(write(&group, file, text)), 22, "{file} {text:?}");
         }
         assert_eq!(read(&group, file), "max\n");
@@ -237,7 +237,8 @@ fn reclaim_takes_bytes_and_a_swappiness_and_says_when_it_was_short() {
         for text in ["4K", "1M swappiness=0", "4096 swappiness=200", "4K swappiness=max"] {
             assert_eq!(errno(write(target, "memory.reclaim", text)), 11, "{text}: there is no swap");
         }
-        for text in ["", "max", "4K swappiness=201", "4K swappiness", "4K swappiness=-1", "swappiness=60", "4K nice=3"]
+        for text in
+            ["\n", "max", "4K swappiness=201", "4K swappiness", "4K swappiness=-1", "swappiness=60", "4K nice=3"]
         {
             assert_eq!(errno(write(target, "memory.reclaim", text)), 22, "{text}");
         }
@@ -389,7 +390,9 @@ fn usage_peaks_and_failures_of_v1() {
     assert_eq!(errno(swap.folio_with_in(Order::ZERO, &[1], group.css(), CPU)), 12);
     let failures = ["memory.failcnt", "memory.memsw.failcnt"].map(|file| read(&group, file));
     assert!(failures[0] != "0\n" && failures[1] == "0\n", "{failures:?}");
-    write(&group, "memory.failcnt", "").expect("any text resets it");
+    write(&group, "memory.failcnt", "").expect("a write of 0 bytes does nothing");
+    assert_eq!(read(&group, "memory.failcnt"), failures[0]);
+    write(&group, "memory.failcnt", "\n").expect("any text resets it");
     assert_eq!(read(&group, "memory.failcnt"), "0\n");
     drop(resident);
     swap.put(entry, 4, CPU).expect("one reference a slot");
@@ -437,7 +440,7 @@ fn the_other_files_of_v1() {
     assert_eq!(read(&group, "memory.swappiness"), "10\n", "swappiness is inherited");
     write(&group, "memory.swappiness", "200").expect("in range");
     assert_eq!((read(&group, "memory.swappiness"), read(&root, "memory.swappiness")), ("200\n".into(), "10\n".into()));
-    for text in ["201", "-1", "max", "", "1K"] {
+    for text in ["201", "-1", "max", "\n", "1K"] {
         assert_eq!(errno(write(&group, "memory.swappiness", text)), 22, "{text:?}");
     }
     assert_eq!(read(&group, "memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
