@@ -112,12 +112,13 @@ class Storage:
         """Makes a ghost: ``pages`` slots, header included, without a place for pages.
 
         With ``virtual_table`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
-        or ``hidden``. Errors: EINVAL. Kernel: the header-only swap file of the patch series."""
+        or ``hidden``. Errors: EINVAL. Kernel: the header-only swap file of the swap
+        table series, phase IV."""
     @staticmethod
     def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of eight times ``ram_pages`` slots in whole clusters. Errors: EINVAL.
 
-        Kernel: ``/dev/ghostswap`` of the patch series."""
+        Kernel: ``/dev/ghostswap`` of the swap table series, phase IV."""
     @staticmethod
     def ghost_open(path: str, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of the size that the header in a file of exactly one page states.

@@ -150,7 +150,7 @@ class Swap:
         if a signal handler raises during the call, all runs are given back. Errors: EINVAL, bad order or
         CPU."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
-        """Takes one reference from each of ``nr`` slots (None: the entry's whole run) and frees the slots
+        """Drops one reference of each of ``nr`` slots (None: the entry's whole run) and frees the slots
         whose count is 0 then.
 
         Errors, after which nothing has changed: `EntryGoneError` (ENOENT), a slot is free, or there is no
@@ -255,7 +255,7 @@ class Swap:
         self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None,
         cpu: int | None = None, memcg: MemCgroup | None = None
     ) -> Folio:
-        """Swaps in the pages of ``nr`` slots (None: the entry's run), takes one reference from each slot, and
+        """Swaps in the pages of ``nr`` slots (None: the entry's run), drops one reference of each slot, and
         maps the folio.
 
         ``orders`` is a mask of folio orders to try, bit k for order k; order 0 is always tried last. None tries
@@ -324,7 +324,7 @@ class Swap:
         `RefOverflowError` (EOVERFLOW). Kernel: `folio_dup_swap`; differs: the call takes the folio lock
         itself."""
     def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
-        """Takes one reference from each slot of a cached folio, or from the slot of one page; frees no slot.
+        """Drops one reference of each slot of a cached folio, or of the slot of one page; frees no slot.
 
         Errors: `EntryGoneError` (ENOENT), a count is 0, and nothing has changed; EINVAL, the folio is not
         cached, or has no such page; `SwapBusyError` (EBUSY). Kernel: `folio_put_swap`; differs: the call
@@ -436,7 +436,8 @@ class Swap:
         ``pgscan_direct`` and ``pgsteal_direct`` the rest.
 
         Others: ``shadow_retries`` insertions repeated because a shadow changed; ``rfc_null_memcg`` null
-        dereferences that the posted series would have made; ``swapoff_rmap_slots`` slots freed through the
+        dereferences that the swap table series, phase IV, as
+        posted would have made; ``swapoff_rmap_slots`` slots freed through the
         reverse map and ``swapoff_ptes_visited`` page table entries visited by swapoffs.
 
         For each order above 0, with the directory of the mTHP counters in front, such as

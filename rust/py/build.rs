@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/swapcore");
+    let package =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../python/swapcore");
     let mut stubs = Stubs::default();
     for path in paths(&package) {
         println!("cargo::rerun-if-changed={}", path.display());

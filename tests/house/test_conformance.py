@@ -1,4 +1,4 @@
-"""docs/conformance.md: each fact has a verdict, each fact that holds names a test that exists, and the sums are right."""
+"""docs/conformance.md: each fact has a verdict, each fact that holds names a test, and the sums are right."""
 
 from __future__ import annotations
 

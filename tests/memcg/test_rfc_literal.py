@@ -1,6 +1,6 @@
 """The defects K1 to K6 of docs/memcg.md: each defect occurs with the switch `rfc_literal`, none by default.
 
-Rust tests cover K7, which Python cannot observe, and K8, which needs a second thread in the middle of a swap-in.
+Rust tests cover K7, which Python cannot observe, and K8, which needs a second thread during a swap-in.
 """
 
 from __future__ import annotations

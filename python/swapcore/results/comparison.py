@@ -22,7 +22,7 @@ NOTES = (
     "time is CPU time of the replaying thread, not wall time",
     "failures, fallback, memory and fragmentation come from an untimed run: time does not decide placement",
     "a large request that fails is asked for again page by page, as in the kernel, as part of one operation",
-    "p3 is swap_table plus the per-slot work of the kernel before the series, on two static arrays",
+    "p3 is swap_table plus the per-slot work of the kernel before phase IV, on two static arrays",
     "p3 does one compare-exchange on a 2-byte owner record when a slot is taken and one when it is freed",
     "p3 does one atomic clear of a bit in the zero bitmap when a slot is freed",
     "bitmap_ff keeps one bit a slot and knows no owner, reference count, zero mark or swap cache",

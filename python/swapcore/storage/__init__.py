@@ -299,8 +299,8 @@ class Ghost(_WithStorage):
 
         Args:
             size: Size as text with a unit, such as ``"15T"``, or as a number of slots, header included. A
-                number counts slots, because a ghost stores no bytes. ``"16T"`` makes 2**32 - 1 slots, as many as a
-                device can have.
+                number counts slots, because a ghost stores no bytes. ``"16T"`` makes 2**32 - 1 slots, as
+                many as a device can have.
             virtual_table: True allows other devices behind the ghost, see `docs/virtual.md`.
             visibility: ``visible`` is listed and counted in the totals, ``listed`` is listed without a size,
                 ``hidden`` is not listed and not counted.
@@ -313,7 +313,7 @@ class Ghost(_WithStorage):
 
     @classmethod
     def for_ram(cls, ram: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> Ghost:
-        """Describes a ghost with the size of ``/dev/ghostswap``, the character device of the patch series.
+        """Describes a ghost with the size of ``/dev/ghostswap``, a character device of a kernel patch.
 
         The size is eight times the size of memory, in whole clusters.
 

@@ -26,10 +26,10 @@
 //! races
 //! end of layers
 //!
-//! # Locks, outer to inner
-//! Locks are taken in this order: folio locks; page table locks; `swap_lock`, which protects the list of devices in
-//! [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's positions; one cluster lock, or the lock of
-//! a virtual device's cluster and then the lock of a cluster that backs it; and at last one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free pages, of the
+//! # Locks, outer to inner Locks are taken in this order: folio locks; page table locks; `swap_lock`, which protects
+//! the list of devices in [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's positions; one
+//! cluster lock, or the lock of a virtual device's cluster and then the lock of a cluster that backs it; and at last
+//! one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free pages, of the
 //! LRU lists, of the reverse map, or a lock of a storage. A thread sleeps for a folio lock, but under a local lock
 //! the thread only tries to take a folio lock.
 //!

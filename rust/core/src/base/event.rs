@@ -83,7 +83,8 @@ impl EventRing {
         self.records.push_back(EventRecord { time_ns, entry, kind, order, cpu, errno });
     }
 
-    /// Removes all records and their memory, and returns the records and the number of lost records; the ring stays on.
+    /// Removes all records and their memory, and returns the records and the number of lost records; the ring stays
+    /// on.
     pub(crate) fn take(&mut self) -> (Vec<EventRecord>, u64) {
         (std::mem::take(&mut self.records).into(), std::mem::take(&mut self.nr_lost))
     }

@@ -10,9 +10,9 @@ words! {
         V618 = "v618",
         /// Phase III of the swap table series.
         P3 = "p3",
-        /// Phase IV of the swap table series as posted, on the kernel that the series was made for. The defects that the
-        /// posted series has in the ownership of slots are a switch of their own, `rfc_literal`, which is off in each
-        /// profile because `check()` fails with some of these defects.
+        /// Phase IV of the swap table series as posted, on the kernel that the series was made for. The defects that
+        /// the posted series has in the ownership of slots are a switch of their own, `rfc_literal`, which is off in
+        /// each profile because `check()` fails with some of these defects.
         Series = "series",
         /// Phase IV of the swap table series with the later repairs.
         #[default]

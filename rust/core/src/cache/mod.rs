@@ -119,8 +119,8 @@ impl<'a> OnCpu<'a> {
             return Err(SwapError::NoSpace { nr_pages });
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
-        // The new slots have no data yet, so a folio with data has the only copy of their data. Virtual slots without a
-        // backing must not be read, so their folio becomes dirty in any case.
+        // The new slots have no data yet, so a folio with data has the only copy of their data. Virtual slots without
+        // a backing must not be read, so their folio becomes dirty in any case.
         let is_virtual = op.device(entry.ty()).is_some_and(SwapDevice::is_virtual);
         let flags = folio.flags();
         if is_virtual || flags.contains(FolioFlags::UPTODATE) && !flags.contains(FolioFlags::DIRTY) {
@@ -151,7 +151,7 @@ impl<'a> OnCpu<'a> {
         op.dup_slots(device, &ci, slots)
     }
 
-    /// Takes one reference from every slot of a cached folio, or from the slot of one page. No slot is freed.
+    /// Drops one reference of every slot of a cached folio, or of the slot of one page. No slot is freed.
     ///
     /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) when
     /// the count of a slot is 0. Kernel: `folio_put_swap`; differs: takes the folio lock itself.

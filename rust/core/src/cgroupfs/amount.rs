@@ -1,4 +1,4 @@
-//! Conversion of amounts of memory between texts in bytes and numbers of pages.
+//! Conversion of amounts of memory: a text that states a number of bytes becomes a number of pages, and back.
 
 use super::FileWrite;
 use crate::base::error::Result;

@@ -18,8 +18,8 @@ pub struct GroupFile {
 }
 
 impl GroupFile {
-    /// Opens a file of a group to which the caller refers. Errors, all `Cgroup`: EINVAL when memcg is disabled; ENOENT
-    /// when there is no such file; ENODEV when the group is removed. Kernel: `open`.
+    /// Opens a file of a group to which the caller refers. Errors, all `Cgroup`: EINVAL when memcg is disabled;
+    /// ENOENT when there is no such file; ENODEV when the group is removed. Kernel: `open`.
     pub fn open(swap: &Arc<Swap>, css: CssId, file: &str) -> Result<Self> {
         let (target, file) = swap.find_file(css, file)?;
         if !target.group.is_online() || !target.groups.css_tryget(target.group) {

@@ -110,7 +110,7 @@ const V1: &[(&str, Source)] = &[
 
 impl TargetGroup<'_> {
     /// Returns a number in the unit of `memory.stat`. The number of a group alone can be negative with the defects of
-    /// the posted patch series (docs/memcg.md).
+    /// the switch `rfc_literal` (docs/memcg.md).
     fn number(self, source: Source, part: Part) -> i64 {
         let page_bytes = PAGE_SIZE as i64;
         match source {

@@ -106,7 +106,8 @@ fn bytes_are_those_of_the_pages_touched() {
     assert_eq!(index.touched_bytes(), 5 * 4096, "an erased number keeps its word, because the word counts the uses");
 }
 
-/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop until `end`.
+/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop until
+/// `end`.
 fn come_and_go(clusters: &Clusters, end: Instant) {
     while Instant::now() < end {
         let mut ci = clusters.create().expect("more numbers than threads");

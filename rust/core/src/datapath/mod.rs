@@ -324,8 +324,9 @@ impl OnCpu<'_> {
     ///
     /// Errors, with nothing changed: `NoBacking` (ENOSPC) when no run is free; `OverLimit` (ENOMEM) when the swap
     /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost without virtual table. Locks: the
-    /// lock of the group's policy; the lock of the real cluster, then the lock of the virtual cluster. Kernel: `folio_realloc_swap`; differs: the
-    /// second words are written after the run is allocated, which the folio lock allows.
+    /// lock of the group's policy; the lock of the real cluster, then the lock of the virtual cluster. Kernel:
+    /// `folio_realloc_swap`; differs: the second words are written after the run is allocated, which the folio lock
+    /// allows.
     pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
         if let Some(first) = self.real_run(folio.folio())? {
             return Ok(first);

@@ -1,5 +1,6 @@
-//! The gate between operations and the check of the invariants. An operation changes a folio, its slots and its charge
-//! in several steps, and no lock covers all steps, so the check waits for a moment without a running operation.
+//! The gate between operations and the check of the invariants. An operation changes a folio, its slots and its
+//! charge in several steps, and no lock covers all steps, so the check waits for a moment without a running
+//! operation.
 
 use std::cell::Cell;
 use std::marker::PhantomData;

@@ -109,8 +109,8 @@ impl<'a> Folio<'a> {
         true
     }
 
-    /// Marks the folio as mlocked and moves the folio to the unevictable list. An isolated folio is added to that list
-    /// when it is put back. Kernel: `mlock_folio`.
+    /// Marks the folio as mlocked and moves the folio to the unevictable list. An isolated folio is added to that
+    /// list when it is put back. Kernel: `mlock_folio`.
     pub(crate) fn mlock(self) {
         if !self.set(FolioFlags::MLOCKED).contains(FolioFlags::MLOCKED) && self.lru_del() {
             self.clear(FolioFlags::ACTIVE);

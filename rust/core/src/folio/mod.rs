@@ -66,8 +66,8 @@ bitflags::bitflags! {
     }
 }
 
-/// The bit that distinguishes the number of a file from the number of an `AnonVma`. Kernel: `FOLIO_MAPPING_ANON`, with
-/// the opposite meaning.
+/// The bit that distinguishes the number of a file from the number of an `AnonVma`. Kernel: `FOLIO_MAPPING_ANON`,
+/// with the opposite meaning.
 const FILE_RMAP: u32 = 1 << 31;
 
 /// The fields that differ between a part of a split folio and the whole folio.
@@ -325,8 +325,8 @@ impl<'a> Folio<'a> {
     /// Copies the flags, reverse map and charge of a folio that this folio replaces. Kernel: `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
-        // The old folio is removed from its list first, because its group selects the list. `lru_del` sets ACTIVE if
-        // one of the two youngest generations listed the folio.
+        // The old folio leaves its list before its charge moves to this folio, because the group of a folio selects
+        // the list. `lru_del` sets ACTIVE if one of the two youngest generations listed the folio.
         let was_listed = old.lru_del();
         self.set(old.flags() - mine);
         self.set_anon_rmap(old.rmap(), old.page_index());

@@ -37,8 +37,8 @@ pub(crate) enum Event {
     SwapRaHit,
     /// Insertions into the swap cache that were repeated because the slot's shadow changed after the first check.
     ShadowRetries,
-    /// Swap-ins of slots without an owner, counted only with the switch `rfc_literal`. The series as posted drops a
-    /// reference of a null group in such a swap-in.
+    /// Swap-ins of slots without an owner, counted only with the switch `rfc_literal`. The swap table series,
+    /// phase IV, as posted drops a reference of a null group in such a swap-in.
     RfcNullMemcg,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,

@@ -262,8 +262,8 @@ impl SwapDevice {
         self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
     }
 
-    /// Returns the number of free slots from [`SwapDevice::limit_pages`] on, which the allocator does not hand out. The
-    /// caller holds every CPU's local lock. Locks: the lock of each cluster from the limit on, in turn.
+    /// Returns the number of free slots from [`SwapDevice::limit_pages`] on, which the allocator does not hand out.
+    /// The caller holds every CPU's local lock. Locks: the lock of each cluster from the limit on, in turn.
     pub(crate) fn closed_free_pages(&self) -> i64 {
         let (limit_pages, max_pages) = (self.limit_pages(), self.max_pages());
         if limit_pages == max_pages {

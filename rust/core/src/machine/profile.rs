@@ -112,12 +112,13 @@ words! {
 }
 
 words! {
-    /// First check of a large swap-in. The first check decides between EBUSY and EEXIST when the zero marks of the
-    /// range differ and the target slot is cached.
+    /// First check of a large swap-in, before the folio is allocated. The first check decides between EBUSY and
+    /// EEXIST when the zero marks of the range differ and the target slot is cached.
     pub enum SwapinCheck: "swapin_check" {
-        /// The zero marks of the range are checked first, then the target slot. Kernel: the series as posted.
+        /// The zero marks of the range are checked first, then the target slot. Kernel: the swap table series, phase
+        /// IV, as posted.
         ZeroFirst = "zero_first",
-        /// The target slot is checked first, then each slot of the range. Kernel: the series as merged.
+        /// The target slot is checked first, then each slot of the range. Kernel: the swap table series, phase IV, as merged.
         TargetFirst = "target_first",
     }
 }
@@ -139,11 +140,11 @@ words! {
 words! {
     /// Use of the first cluster of a ghost device.
     pub enum GhostCluster0: "ghost_cluster0" {
-        /// The cluster starts on the list of partly used clusters, as on any other device. Kernel: the series as
-        /// merged.
+        /// The cluster starts on the list of partly used clusters, as on any other device. Kernel: the swap
+        /// table series, phase IV, as merged.
         Listed = "listed",
         /// The cluster is on no list, so its slots count as slots of the device but are never handed out. Kernel: the
-        /// series as posted.
+        /// swap table series, phase IV, as posted.
         Unlisted = "unlisted",
     }
 }
@@ -151,10 +152,10 @@ words! {
 words! {
     /// Permission of large folios on ghost devices.
     pub enum GhostLargeOrders: "ghost_large_orders" {
-        /// Large folios are allowed, as on a block device. Kernel: the series as merged.
+        /// Large folios are allowed, as on a block device. Kernel: the swap table series, phase IV, as merged.
         Allowed = "allowed",
         /// Large folios are refused, as on a regular file. A device with a virtual table allows large folios in any
-        /// case. Kernel: the series as posted.
+        /// case. Kernel: the swap table series, phase IV, as posted.
         Refused = "refused",
     }
 }

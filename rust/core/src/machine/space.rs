@@ -70,8 +70,8 @@ impl Swap {
         self.space.closed[ty.index()].fetch_add(nr.into(), Ordering::Relaxed);
     }
 
-    /// Counts anew the free slots of a device beyond its limit. [`Swap::count_pages`] makes the count take effect. The
-    /// caller holds the local lock of every CPU.
+    /// Counts anew the free slots of a device beyond its limit. [`Swap::count_pages`] makes the count take effect.
+    /// The caller holds the local lock of every CPU.
     pub(crate) fn recount_closed(&self, device: &SwapDevice) {
         self.space.closed[device.ty().index()].store(device.closed_free_pages(), Ordering::Relaxed);
     }

@@ -201,8 +201,8 @@ impl MemCgroups {
     /// Raises the event `oom` at the group `level`, whose limit refused a charge of `charged`. If `memory.oom.group`
     /// makes a group between both an indivisible workload, `oom_group_kill` is raised at the highest such group.
     ///
-    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the charge that
-    /// fails stands for the task that the OOM killer would choose.
+    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the charge
+    /// that fails stands for the task that the OOM killer would choose.
     pub(crate) fn raise_oom(&self, level: &MemCgroup, charged: &MemCgroup) {
         self.raise(level, MemcgEvent::Oom);
         let mut oom_group = None;

@@ -154,7 +154,7 @@ switches! {
         refault_level: Option<RefaultJudge> = None;
         /// The treatment of a shadow that has an owner id but no time of eviction, at a refault.
         idonly_refault: IdOnlyRefault = IdOnlyRefault::Skip;
-        /// The behaviour of the series as posted, with its defects.
+        /// The behaviour of the swap table series, phase IV, as posted, with its defects.
         rfc_literal: bool = false;
         /// The folios of a group that goes offline move to the parent of the group.
         lru_reparent: bool = false;
@@ -166,7 +166,7 @@ switches! {
 }
 
 impl MemcgSwitches {
-    /// The options of the phase IV series with its defects repaired.
+    /// The options of the swap table series, phase IV, with its defects repaired.
     pub const CANON: Self = Self::of(Profile::Newest);
 
     /// Fills in the defaults of the owner store and checks that the options are compatible. Errors: `Conflict`

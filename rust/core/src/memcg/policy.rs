@@ -30,8 +30,9 @@ pub struct GroupPolicy {
     /// subsystem's rule.
     pub dead_owner: Option<DeadSwapin>,
     /// Types of the devices that may hold data of the group, in order of preference, as far as the groups above allow
-    /// these devices. `None` allows the devices of the parent, and for root all devices, in order of priority. If a virtual device is in the list, only the real devices of the list may back its slots;
-    /// without a real device in the list, the data stays in zswap.
+    /// these devices. `None` allows the devices of the parent, and for root all devices, in order of priority. If a
+    /// virtual device is in the list, only the real devices of the list may back its slots; without a real device in
+    /// the list, the data stays in zswap.
     pub devices: Option<Vec<SwpType>>,
     /// The rule for refaults of the group's pages. `None` selects the working-set rule.
     pub refault: Option<RefaultRule>,

@@ -1,5 +1,5 @@
-//! The switch `rfc_literal`. With the switch on, the core has the defects of the posted series; else the defects are
-//! repaired.
+//! The switch `rfc_literal`. With the switch on, the core has the defects of the swap table series, phase IV, as
+//! posted; else the defects are repaired.
 //!
 //! Each function returns whether one defect is in force. Its comment starts with the label of the defect in
 //! `docs/memcg.md`, K1 to K7. The caller branches on the result. The field is private to this folder, so that no

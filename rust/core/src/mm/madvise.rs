@@ -160,8 +160,8 @@ impl Mm {
         } else {
             match folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu)) {
                 Ok(_parts) => {
-                    // The first part takes over the reference of `folio`, so dropping `folio` would drop the reference
-                    // twice.
+                    // The first part takes over the reference of `folio`, so dropping `folio` would drop the
+                    // reference twice.
                     folio.into_raw();
                     report.split_folios += 1;
                     return 0;
@@ -174,11 +174,11 @@ impl Mm {
         nr_batch
     }
 
-    /// Reads the swapped-out pages of a range into the swap cache, as single pages, and maps none of them. Returns the
-    /// number of pages that were read. A page that cannot be read is skipped.
+    /// Reads the swapped-out pages of a range into the swap cache, as single pages, and maps none of them. Returns
+    /// the number of pages that were read. A page that cannot be read is skipped.
     ///
-    /// Errors: `NotMapped` (EFAULT), with the pages before the error read; `BadCpu` (EINVAL). Kernel: `madvise_willneed`
-    /// of anonymous memory; differs: the reads are over when the call returns.
+    /// Errors: `NotMapped` (EFAULT), with the pages before the error read; `BadCpu` (EINVAL). Kernel:
+    /// `madvise_willneed` of anonymous memory; differs: the reads are over when the call returns.
     pub fn willneed(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<u64> {
         let active = self.swap.begin_activity();
         // An unknown CPU is no failed read.

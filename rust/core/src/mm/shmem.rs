@@ -77,8 +77,9 @@ impl Shmem {
         }
     }
 
-    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit the file or
-    /// memory. A refused charge of a large folio is followed by a single page. Kernel: `shmem_alloc_and_add_folio`.
+    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit the file
+    /// or memory. A refused charge of a large folio is followed by a single page. Kernel:
+    /// `shmem_alloc_and_add_folio`.
     fn add_zeros(&self, index: u64, faulting: CssId, cpu: CpuId) -> Result<()> {
         let mut order = self.order;
         loop {

@@ -111,8 +111,8 @@ impl Swap {
         self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
     }
 
-    /// Charges the pages of a folio to a group and binds the folio to the group. The folio takes over the reference to
-    /// the group that the caller holds; after an error the reference is dropped. Errors: as [`Swap::try_charge`].
+    /// Charges the pages of a folio to a group and binds the folio to the group. The folio takes over the reference
+    /// to the group that the caller holds; after an error the reference is dropped. Errors: as [`Swap::try_charge`].
     fn charge_and_bind(
         &self,
         folio: Folio<'_>,

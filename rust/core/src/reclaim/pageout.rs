@@ -224,9 +224,9 @@ impl Swap {
         })
     }
 
-    /// Replaces every entry of a file that names a locked cached folio by the folio's slot. If some pages of the folio
-    /// are not in the file any more, the other pages become entries of order 0. Kernel: `shmem_delete_from_page_cache`
-    /// in `shmem_writeout`.
+    /// Replaces every entry of a file that names a locked cached folio by the folio's slot. If some pages of the
+    /// folio are not in the file any more, the other pages become entries of order 0. Kernel:
+    /// `shmem_delete_from_page_cache` in `shmem_writeout`.
     fn unmap_file_entries(&self, locked: &LockedFolio<'_>, mapping: &FileMapping, cpu: CpuId) -> Result<()> {
         let first = locked.entry().ok_or(SwapError::NotCached)?;
         let mut entries = mapping.entries.lock();

@@ -9,8 +9,8 @@
 //!
 //! A file in memory has no page tables. `file` has its entries by index, which take the part of page table entries.
 //!
-//! Locks: folio lock > page table locks, in the order of forks, or the lock of a file > a CPU's local lock. The locks of the lists in this
-//! file are leaves.
+//! Locks: folio lock > page table locks, in the order of forks, or the lock of a file > a CPU's local lock. The locks
+//! of the lists in this file are leaves.
 
 mod file;
 
@@ -100,7 +100,8 @@ pub struct VmaOptions {
     pub orders: Orders,
     /// Order of the folio that the first touch of a page makes, if a folio of this order fits.
     pub anon_order: u8,
-    /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets it.
+    /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets
+    /// it.
     pub is_locked: bool,
     /// Whether a user handles faults page by page, so that faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,

@@ -41,7 +41,7 @@ pub struct ClusterInfo {
 }
 
 impl Swap {
-    /// Returns the lists and positions of every device that is on.
+    /// Returns, for every device that is on, its lists of clusters and the slots at which searches go on.
     pub fn dump_devices(&self) -> Vec<DeviceDump> {
         let dump = |device: &Arc<SwapDevice>| DeviceDump {
             ty: device.ty(),

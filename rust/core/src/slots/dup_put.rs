@@ -56,7 +56,8 @@ fn check_referenced(device: &SwapDevice, ci: &ClusterGuard<'_>, piece: Piece) ->
     Ok(())
 }
 
-/// Checks that every slot of a range has a reference. Errors: `BadSlot`, `BacksVirtual` (EINVAL), `NotInUse` (ENOENT).
+/// Checks that every slot of a range has a reference. Errors: `BadSlot`, `BacksVirtual` (EINVAL), `NotInUse`
+/// (ENOENT).
 fn check_pieces(device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
     cluster_pieces(first, nr_pages).try_for_each(|piece| check_referenced(device, &lock_piece(device, piece)?, piece))
 }
@@ -76,7 +77,7 @@ impl Operation<'_> {
             && self.put_uncached(device, &mut ci, Piece { first, nr_pages })
     }
 
-    /// Takes one reference from each slot of a range and frees the slots whose count becomes 0. Kernel:
+    /// Drops one reference of each slot of a range and frees the slots whose count becomes 0. Kernel:
     /// `swap_put_entries_direct`.
     fn put_entries(&mut self, entry: SwpEntry, nr_pages: u32) -> Result<()> {
         let (device, first) = self.resolve(entry, nr_pages)?;
@@ -88,7 +89,7 @@ impl Operation<'_> {
         self.put_pieces(device, first, nr_pages)
     }
 
-    /// Takes one reference from each slot of a range that crosses cluster borders. If one slot has no reference, no
+    /// Drops one reference of each slot of a range that crosses cluster borders. If one slot has no reference, no
     /// slot is changed.
     #[cold]
     fn put_pieces(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<()> {
@@ -96,7 +97,7 @@ impl Operation<'_> {
         cluster_pieces(first, nr_pages).try_for_each(|piece| self.put_locked(device, lock_piece(device, piece)?, piece))
     }
 
-    /// Takes one reference from each slot of a piece of a range. `ci` is the locked cluster of the piece; it is
+    /// Drops one reference of each slot of a piece of a range. `ci` is the locked cluster of the piece; it is
     /// unlocked before cached slots without references are freed.
     fn put_locked(&mut self, device: &SwapDevice, mut ci: ClusterGuard<'_>, piece: Piece) -> Result<()> {
         if self.put_uncached(device, &mut ci, piece) {
@@ -191,7 +192,7 @@ impl Operation<'_> {
         }
     }
 
-    /// Takes one reference from each slot of many runs of one order. The cluster lock is taken once for adjacent runs
+    /// Drops one reference of each slot of many runs of one order. The cluster lock is taken once for adjacent runs
     /// in one cluster. Returns at the first run that fails.
     fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
         let nr_pages = order.nr_pages();
@@ -260,7 +261,7 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Takes one reference from each of `nr_pages` slots and frees the slots whose count becomes 0.
+    /// Drops one reference of each of `nr_pages` slots and frees the slots whose count becomes 0.
     ///
     /// Errors, with nothing changed: `BadRange`, `BadSlot` (EINVAL); `NoDevice`, `NotInUse` (ENOENT). Kernel:
     /// `swap_put_entries_direct`.
@@ -276,8 +277,8 @@ impl OnCpu<'_> {
         result
     }
 
-    /// Takes one reference from each slot of many runs. Returns the number of runs that were handled, and the error
-    /// of the next run. Errors: as [`OnCpu::put`].
+    /// Drops one reference of each slot of many runs. Returns the number of runs before the first failure, and the
+    /// error of the run that failed, if any. Errors: as [`OnCpu::put`].
     pub fn put_batch(&mut self, order: Order, entries: &[SwpEntry]) -> (usize, Result<()>) {
         let result = self.operation().put_batch(order, entries);
         self.finish();
@@ -330,7 +331,7 @@ impl OnCpu<'_> {
 }
 
 impl Swap {
-    /// Takes one reference from each slot of a range. See [`OnCpu::put`].
+    /// Drops one reference of each slot of a range. See [`OnCpu::put`].
     #[inline]
     pub fn put(&self, entry: SwpEntry, nr_pages: u32, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.put(entry, nr_pages)
@@ -341,7 +342,7 @@ impl Swap {
         self.on_cpu(cpu)?.dup(entry, nr_pages)
     }
 
-    /// Takes one reference from each slot of many runs. See [`OnCpu::put_batch`].
+    /// Drops one reference of each slot of many runs. See [`OnCpu::put_batch`].
     ///
     /// Errors: `BadRange` (EINVAL) or `NoDevice` (ENOENT) of any run, with nothing changed; otherwise the error of
     /// the first run that fails, wrapped in `InBatch`, with all runs before that run handled.

@@ -73,14 +73,15 @@ impl Operation<'_> {
         }
     }
 
-    /// Moves a cluster in which `nr` slots were freed to the list where it belongs. If the device was full, the device
-    /// is put back on the avail list.
+    /// Moves a cluster in which `nr` slots were freed to the list where it belongs. If the device was full, the
+    /// device is put back on the avail list.
     #[inline(never)]
     pub(super) fn move_freed(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, was_full: bool, nr: u32) {
         if was_full {
             self.add_to_avail(device);
         }
-        // A cluster that is closed to allocation is never on a nonfull list, so each free in such a cluster comes here.
+        // A cluster that is closed to allocation is never on a nonfull list, so each free in such a cluster comes
+        // here.
         let is_closed = ci.is_closed();
         if is_closed {
             self.swap.add_closed(device.ty(), nr);

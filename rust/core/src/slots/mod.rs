@@ -133,7 +133,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Takes one reference from a slot whose count is above 0. The slot is not freed. `ci` is the locked cluster.
+    /// Drops one reference of a slot whose count is above 0. The slot is not freed. `ci` is the locked cluster.
     pub(crate) fn put_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) {
         let table = ci.table().expect("a slot in use has a table");
         let entry = table.get(slot);

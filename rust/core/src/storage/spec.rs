@@ -25,12 +25,12 @@ words! {
     /// Whether totals and listings include a ghost's slots.
     #[derive(Default)]
     pub enum Visibility: "visibility" {
-        /// The slots are listed, and counted in every total. Kernel: the patch series as posted.
+        /// The slots are listed, and counted in every total. Kernel: the swap table series, phase IV, as posted.
         #[default]
         Visible = "visible",
         /// The slots are listed without a size, and counted in no total.
         Listed = "listed",
-        /// The slots are neither listed nor counted. Kernel: the patch series as merged.
+        /// The slots are neither listed nor counted. Kernel: the swap table series, phase IV, as merged.
         Hidden = "hidden",
     }
 }

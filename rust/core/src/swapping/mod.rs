@@ -29,8 +29,8 @@ impl Swap {
         nr_done + self.run_zswap_worker()
     }
 
-    /// Ends an operation. Then calls the hooks for limits that refused charges, and runs the zswap worker if the worker
-    /// is queued. Each public operation calls this function at its end with no lock held, because this work is
+    /// Ends an operation. Then calls the hooks for limits that refused charges, and runs the zswap worker if the
+    /// worker is queued. Each public operation calls this function at its end with no lock held, because this work is
     /// forbidden under locks.
     #[inline]
     pub(crate) fn end_operation(&self, active: Active<'_>) {

@@ -160,8 +160,8 @@ impl Swap {
         self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
-    /// Returns the orders that the switch `zswap_large_swapin` allows among the orders of a caller. Kernel: the callers of
-    /// `zswap_never_enabled`.
+    /// Returns the orders that the switch `zswap_large_swapin` allows among the orders of a caller. Kernel: the
+    /// callers of `zswap_never_enabled`.
     pub(crate) fn orders_beside_zswap(&self, orders: Orders) -> Orders {
         let is_single = self.switches.zswap_large_swapin == ZswapLargeSwapin::Never && self.zswap().was_enabled();
         if is_single { Orders::ZERO } else { orders }
@@ -295,8 +295,8 @@ impl Swap {
         Ok(found)
     }
 
-    /// Reads a slot into the swap cache as a single page, without the readahead mark. Returns the number of pages that
-    /// were read: 0 for a slot that is cached or free, and for a failed read, which a later fault repeats.
+    /// Reads a slot into the swap cache as a single page, without the readahead mark. Returns the number of pages
+    /// that were read: 0 for a slot that is cached or free, and for a failed read, which a later fault repeats.
     ///
     /// Kernel: `read_swap_cache_async`; differs: the read is over when the call returns.
     pub(crate) fn read_swap_cache_async(&self, entry: SwpEntry, faulting: CssId, cpu: CpuId) -> u64 {

@@ -175,7 +175,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Swaps in the data of `nr_pages` slots that start at `entry`, takes one reference from each slot, and maps the
+    /// Swaps in the data of `nr_pages` slots that start at `entry`, drops one reference of each slot, and maps the
     /// pages for the caller.
     ///
     /// The folio may be smaller than `nr_pages` when no allowed order fits, and larger when the folio was in the

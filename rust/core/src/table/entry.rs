@@ -22,7 +22,7 @@ const COUNT_ONE: u64 = 1 << COUNT_SHIFT;
 const FLAGS_SHIFT: u32 = 64 - SWP_TB_FLAGS_BITS;
 const FLAGS_MASK: u64 = !0 << FLAGS_SHIFT;
 /// The zero mark: set when the content of the slot is all zeros and was never written to a storage. Kernel: the zero
-/// flag of phase IV.
+/// flag of the swap table series, phase IV.
 const ZERO_MARK: u64 = 1 << FLAGS_SHIFT;
 const SHADOW_MARK: u64 = 1;
 const PFN_MARK: u64 = 2;

@@ -1,5 +1,5 @@
-//! Random programs over groups, tasks, folios and slots. After every step the invariants hold. At the end every page can be
-//! swapped in and has its content.
+//! Random programs over groups, tasks, folios and slots. After every step the invariants hold. At the end every page
+//! can be swapped in and has its content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -195,7 +195,8 @@ impl Class {
 
 /// Memory of freed zspages, which is kept for reuse in one list for each number of pages. A free of a zspage
 /// therefore does not call the system's allocator while the spare memory is below its limit. The counters of the pool
-/// do not count spare memory; [`super::Pool::kept_bytes`] does. Kernel: the per-CPU page lists under the page allocator.
+/// do not count spare memory; [`super::Pool::kept_bytes`] does. Kernel: the per-CPU page lists under the page
+/// allocator.
 #[derive(Debug)]
 pub(super) struct Spare {
     by_pages: [Vec<Memory>; CHAIN_PAGES_MAX],

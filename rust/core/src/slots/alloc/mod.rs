@@ -111,8 +111,8 @@ impl Operation<'_> {
         if request.is_backing && self.device(self.hints.ordinary[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
-        // The entries of a backing request name different virtual slots, so the request skips the path that writes one
-        // word to all slots.
+        // The entries of a backing request name different virtual slots, so the request skips the path that writes
+        // one word to all slots.
         if !request.is_backing
             && let Some((first, nr_runs)) =
                 self.take_at_hint::<IS_VIRTUAL>(order, word, request.folio, request.wanted())
@@ -133,7 +133,8 @@ impl Operation<'_> {
     }
 
     /// Takes up to `nr_wanted` runs from the cluster of this CPU's hint. The runs start at the hint and lie one after
-    /// the other. Returns the entry of the first run and the number of runs, or `None` without a free run at the hint.
+    /// the other. Returns the entry of the first run and the number of runs, or `None` without a free run at the
+    /// hint.
     ///
     /// The runs are those that [`Operation::scan`] would take one by one, up to the run that would fill the cluster.
     /// Most requests end here, because this path searches nothing and usually touches no list. The loops are apart,

@@ -28,7 +28,8 @@ pub struct FolioReplay {
     pub read_percent: f64,
     /// Whether the replay compares each page that is read with the written content of the page.
     pub is_verified: bool,
-    /// Seed of the page contents, and of the choice of the frees that read.
+    /// Seed of the page contents, and of the random choice whether a free of the trace swaps the pages in or frees
+    /// the slots without a read.
     pub seed: u64,
 }
 
@@ -46,7 +47,8 @@ pub struct FolioReport {
     pub ops: usize,
     /// Number of pages that got a slot.
     pub swapped_out_pages: u64,
-    /// Number of pages that were read back, including the pages that are still in use at the end of the trace.
+    /// Number of pages that were swapped in. At the end of the trace the replay frees every page that still has a
+    /// slot in the same way as a free of the trace, and these pages count too.
     pub swapped_in_pages: u64,
     /// Number of pages that got no slot.
     pub dropped_pages: u64,

@@ -1,5 +1,5 @@
-//! Requests that name their device: moves of data, groups whose policy names devices, and hooks. Such a request leaves
-//! the placement of all other requests as it is.
+//! Requests that name their device: moves of data, groups whose policy names devices, and hooks. Such a request
+//! leaves the placement of all other requests as it is.
 
 use std::sync::{Arc, Mutex};
 

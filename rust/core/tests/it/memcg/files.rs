@@ -83,8 +83,8 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let swap = machine(Hierarchy::V2);
     let group = group(&swap, "a");
     let files = "memory.current memory.peak memory.min memory.low memory.high memory.max memory.events \
-                 memory.events.local memory.oom.group memory.stat memory.reclaim memory.swap.current memory.swap.high memory.swap.max \
-                 memory.swap.peak memory.swap.events memory.zswap.current memory.zswap.max memory.zswap.writeback";
+                 memory.events.local memory.oom.group memory.stat memory.reclaim memory.swap.current memory.swap.high \
+                 memory.swap.max memory.swap.peak memory.swap.events memory.zswap.current memory.zswap.max memory.zswap.writeback";
     assert_eq!(swap.memcg_files(group.css()).expect("enabled").join(" "), files);
     let root = GroupHandle::root(&swap).expect("enabled");
     let files = swap.memcg_files(root.css()).expect("enabled");
@@ -255,12 +255,12 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     let child = parent.create("c").expect("a group");
     assert_eq!(
         keys(&read(&child, "memory.stat")),
-        "anon file shmem zswap zswapped zswap_incomp swapcached anon_thp inactive_anon active_anon inactive_file active_file \
-         unevictable workingset_refault_anon workingset_refault_file workingset_activate_anon workingset_activate_file \
-         workingset_restore_anon workingset_restore_file pgscan pgsteal pgscan_kswapd pgscan_direct pgscan_khugepaged \
+        "anon file shmem zswap zswapped zswap_incomp swapcached anon_thp inactive_anon active_anon inactive_file \
+         active_file unevictable workingset_refault_anon workingset_refault_file workingset_activate_anon \
+         workingset_activate_file workingset_restore_anon workingset_restore_file pgscan pgsteal pgscan_kswapd pgscan_direct pgscan_khugepaged \
          pgscan_proactive pgsteal_kswapd pgsteal_direct pgsteal_khugepaged pgsteal_proactive pswpin pswpout pgfault \
-         pgmajfault pgrefill pgactivate pgdeactivate swpin_zero swpout_zero zswpin zswpout zswpwb zswpwb_proactive_b thp_swpout \
-         thp_swpout_fallback"
+         pgmajfault pgrefill pgactivate pgdeactivate swpin_zero swpout_zero zswpin zswpout zswpwb \
+         zswpwb_proactive_b thp_swpout thp_swpout_fallback"
             .split_ascii_whitespace()
             .collect::<Vec<_>>()
     );

@@ -12,8 +12,8 @@ use crate::common::{CPU, ram, storage_on};
 const MIB: u64 = 1 << 20;
 const PAGES_PER_MIB: u64 = MIB / 4096;
 
-/// The groups of the tree: `a` has 200 MiB; `b` below it has a protection of 50 MiB; `children` of `b` claim 75, 25, 0
-/// and 500 MiB; `neighbour` is below `a`.
+/// The groups of the tree: `a` has 200 MiB; `b` below it has a protection of 50 MiB; `children` of `b` claim 75, 25,
+/// 0 and 500 MiB; `neighbour` is below `a`.
 struct Tree {
     swap: Arc<Swap>,
     b: GroupHandle,
@@ -42,7 +42,8 @@ impl Tree {
             write(&child, file, claim);
             child
         });
-        // Pages of the neighbour stay in memory, as in the kernel's test, where only the children have pages of files.
+        // Pages of the neighbour stay in memory, as in the kernel's test, where only the children have pages of
+        // files.
         let neighbour = a.create("g").expect("a group");
         write(&neighbour, "memory.swap.max", 0);
         let mut tree = Self { swap: swap.clone(), b, children, neighbour, tasks: Vec::new() };

@@ -1,4 +1,5 @@
-//! Files in memory with groups: the first toucher pays, reclaim swaps the pages out, and the owner of a slot pays again.
+//! Files in memory with groups: the first toucher pays, reclaim swaps the pages out, and the owner of a slot pays
+//! again.
 //!
 //! A row is `memory/swap/MEMCG_SWAP/id references` of a group; the second column is memsw on v1.
 
