@@ -216,7 +216,7 @@ def test_oom_group_is_a_flag_that_no_child_inherits(v2: Scene) -> None:
     assert (p.read("memory.oom.group"), p.memory_oom_group) == ("0\n", 0)
     p.write("memory.oom.group", "1\n")
     assert (p.read("memory.oom.group"), v2.group("A", p).memory_oom_group) == ("1\n", 0)
-    for bad in ("2", "-1", "", "yes", "max"):
+    for bad in ("2", "-1", "\n", "yes", "max"):
         assert errno_of(p.write, "memory.oom.group", bad) == errno.EINVAL
     assert p.memory_oom_group == 1
     assert "memory.oom.group" not in v2.swap.memcg.files

@@ -19,7 +19,7 @@ def current_bytes(group: sc.MemCgroup) -> int:
     return int(group.read("memory.zswap.current"))
 
 
-@pytest.mark.parametrize("value", ["2", "-1", "yes", ""])
+@pytest.mark.parametrize("value", ["2", "-1", "yes", "\n"])
 def test_writeback_takes_0_and_1(value: str) -> None:
     a = sc.Swap().memcg.create("A")
     assert a.read("memory.zswap.writeback") == "1\n"

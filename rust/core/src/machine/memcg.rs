@@ -22,10 +22,10 @@ impl Swap {
         Some(self.memcg()?.get(css))
     }
 
-    /// Returns the types of the devices on which the policy of a folio's group allows the folio's data, the best
-    /// device first. `None` allows all devices. Locks: the lock of the group's policy.
+    /// Returns the types of the devices that may hold the data of a folio, the best device first; see
+    /// `MemCgroups::device_list`. `None` allows all devices. Locks: the lock of each table in turn.
     pub(crate) fn allowed_devices(&self, folio: Folio<'_>) -> Option<Vec<SwpType>> {
-        self.group_of(folio)?.with_policy(|policy| policy.devices.clone())
+        self.memcg()?.device_list(self.group_of(folio)?)
     }
 
     /// Adds `nr` to a statistic of the group that is charged for a folio. Kernel: `count_memcg_folio_events`.

@@ -57,7 +57,7 @@ impl MemCgroups {
     /// Returns the types of the devices that folios of a group may be swapped out to: the list of the group, or else
     /// of its nearest ancestor with a list, without the devices that a list further up lacks. `None` allows all
     /// devices. Locks: the lock of each table in turn.
-    pub(crate) fn allowed_devices(&self, group: &MemCgroup) -> Option<Vec<SwpType>> {
+    pub(crate) fn device_list(&self, group: &MemCgroup) -> Option<Vec<SwpType>> {
         // Relaxed: see `replace_policy`. Without the flag, each swap-out would lock the table of each group above.
         if !self.has_device_lists.load(Ordering::Relaxed) {
             return None;

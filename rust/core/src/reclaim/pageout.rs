@@ -47,7 +47,7 @@ impl Swap {
         let group = if folio.entry().is_some() { None } else { self.group_of(folio.folio()) };
         let Some(group) = group else { return SwapOutDecision::default() };
         let may_swap = group.with_policy(|policy| policy.may_swap);
-        let devices = self.memcg().filter(|_| may_swap).and_then(|groups| groups.allowed_devices(group));
+        let devices = self.memcg().filter(|_| may_swap).and_then(|groups| groups.device_list(group));
         let Some(hook) = self.policies.get().filter(|_| may_swap) else {
             return SwapOutDecision { is_refused: !may_swap, devices };
         };

@@ -128,6 +128,8 @@ fn a_device_table_holds_behind_a_virtual_device() {
     let batch = machine.group("batch", &[ghost.ty(), machine.slow.ty()]);
     let entry = machine.out(batch.css(), 4);
     assert_eq!((entry.ty(), machine.real_of(entry).ty()), (ghost.ty(), machine.slow.ty()));
+    let below = machine.out(batch.create("below").expect("a new name").css(), 4);
+    assert_eq!((below.ty(), machine.real_of(below).ty()), (ghost.ty(), machine.slow.ty()));
     let other = machine.out(CssId::ROOT, 4);
     assert_eq!(machine.real_of(other).ty(), machine.fast.ty());
     machine.swap.check().expect("every invariant");
