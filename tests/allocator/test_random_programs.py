@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROFILES = ("v618", "p3", "series", "newest")
 WORKERS = ("inline", "manual")
 NR_BLOCKS = 8
-PROGRAMS_IN_BLOCK = nr_programs(60)
+PROGRAMS_IN_BLOCK = nr_programs(30)
 STEPS = 45
 MAX_DEVICES = 3
 PAGE_METHODS = ("folio_dup_swap", "folio_put_swap")
@@ -385,4 +385,4 @@ class LockstepMachine(RuleBasedStateMachine):
 
 
 TestLockstepMachine = LockstepMachine.TestCase
-TestLockstepMachine.settings = settings(max_examples=150, stateful_step_count=35)
+TestLockstepMachine.settings = settings(max_examples=nr_programs(60), stateful_step_count=35)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import swapcore as sc
+from helpers.programs import nr_programs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -204,4 +205,4 @@ class SwapDataMachine(RuleBasedStateMachine):
 
 
 TestSwapDataMachine = SwapDataMachine.TestCase
-TestSwapDataMachine.settings = settings(max_examples=150, stateful_step_count=30)
+TestSwapDataMachine.settings = settings(max_examples=nr_programs(60), stateful_step_count=30)

@@ -1,4 +1,4 @@
-"""Facts about the types: the stubs agree with the extension, and the package passes mypy --strict."""
+"""Facts about the types: the stubs agree with the extension. `make lint` runs mypy over the package."""
 
 from __future__ import annotations
 
@@ -55,12 +55,6 @@ def test_stub_agrees_with_the_rust_core(tmp_path: Path) -> None:
     printed = run_python("-c", STUBTEST, "--allowlist", str(allowlist), cwd=tmp_path)
     nr_stubs = len([file for file in files("swapcore").iterdir() if file.name.endswith(".pyi")])
     assert f"{nr_stubs} modules" in printed, "every part is compared"
-
-
-def test_package_is_strictly_typed(tmp_path: Path) -> None:
-    # The command runs in another folder, so that mypy checks the installed package without this repository's
-    # settings.
-    run_python("-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "swapcore", cwd=tmp_path)
 
 
 def test_package_tells_type_checkers_that_it_is_typed() -> None:

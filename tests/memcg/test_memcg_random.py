@@ -15,9 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-PROGRAMS = nr_programs(12)
+PROGRAMS = nr_programs(8)
 NR_STEPS = 32
-LITERAL_PROGRAMS = 80
+LITERAL_PROGRAMS = nr_programs(30)
 
 numbers = st.integers(0, NUMBER_LIMIT)
 
@@ -46,7 +46,7 @@ def test_programs_do_what_they_are_for() -> None:
     """The programs have swap-outs, swap-ins, write errors, removed groups, limit events and large folios."""
     totals = dict.fromkeys(("pswpin", "pswpout", "swpout_zero", "write_errors"), 0)
     nr_dead, nr_refused, nr_large = 0, 0, 0
-    for seed in range(150):
+    for seed in range(40):
         program = run_program(Config("shadow", "v2", "default"), seed)
         stats = program.swap.stats()
         totals = {name: total + stats[name] for name, total in totals.items()}
@@ -129,4 +129,4 @@ class MemcgMachine(RuleBasedStateMachine):
 
 
 TestMemcgMachine = MemcgMachine.TestCase
-TestMemcgMachine.settings = settings(max_examples=100, stateful_step_count=20)
+TestMemcgMachine.settings = settings(max_examples=nr_programs(40), stateful_step_count=20)

@@ -21,7 +21,7 @@ from helpers.virtual_programs import Program, Size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAMS = nr_programs(40)
+PROGRAMS = nr_programs(25)
 
 
 def fill_physical(machine: Machine) -> list[sc.SwpEntry]:

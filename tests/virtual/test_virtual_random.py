@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.programs import NUMBER_LIMIT
+from helpers.programs import NUMBER_LIMIT, nr_programs
 from helpers.virtual_facts import C
 from helpers.virtual_programs import Program, Size
 from hypothesis import settings
@@ -54,4 +54,4 @@ class VirtualMachine(RuleBasedStateMachine):
 
 
 TestVirtualMachine = VirtualMachine.TestCase
-TestVirtualMachine.settings = settings(max_examples=80, stateful_step_count=30)
+TestVirtualMachine.settings = settings(max_examples=nr_programs(40), stateful_step_count=30)
