@@ -119,6 +119,17 @@ def test_label_and_uuid_change_without_a_new_file(swap: sc.Swap, tmp_path: Path)
     assert swap.swapon(file).pages == 255
 
 
+def test_direct_io_reads_and_writes_headers(tmp_path: Path) -> None:
+    path = foreign_file(tmp_path / "swap", 64 << 10)
+    try:
+        file = sc.File(path, direct=True, fixpgsz=True)
+    except sc.SwapIOError as error:
+        pytest.skip(f"no O_DIRECT here: {error}")
+    file.swaplabel(label="direct")
+    assert (file.pages, file.label, file.uuid) == (1600, "direct", VOLUME_ID)
+    assert sc.parse_swap_header(path.read_bytes())["label"] == "direct"
+
+
 def test_label_stays_while_the_device_is_on(tmp_path: Path) -> None:
     swap, file = sc.Swap(), sc.File.create(tmp_path / "swap", "1M", label="before", uuid=VOLUME_ID)
     faulty = sc.Faulty(file)

@@ -248,8 +248,8 @@ class File(_WithStorage):
             is_rotational: See `File`.
             **header: ``label`` (volume label, at most 16 bytes; default empty), ``uuid`` (volume id, also as
                 text; the default None draws a random id), ``bad_pages`` (slots that are never handed out;
-                default none) and ``sparse`` (True reserves no space, so a later write may fail with ENOSPC; default
-                False).
+                default none) and ``sparse`` (True reserves no space, so a later write may fail with ENOSPC;
+                default False).
 
         Returns:
             The open file.
