@@ -81,18 +81,18 @@ class Storage:
         two up to 64 KiB) is written again for pages of 4096 bytes and the whole file, as by ``swapon
         --fixpgsz``. Label, UUID and the first 1024 bytes stay; differs: bad pages stay bad pages.
 
-        Errors, with the file unchanged: EINVAL, no SWAPSPACE2 header, a header for another page size without
-        ``fixpgsz`` (the message names both page sizes and the byte order), more than 637 bad pages, or the
-        header names more pages than the file has; EBUSY, the file is open as swap; `SwapIOError` with the
-        system's errno."""
+        Errors, with the file unchanged unless a write fails: EINVAL, no SWAPSPACE2 header, a header for
+        another page size without ``fixpgsz`` (the message names both page sizes and the byte order), more
+        than 637 bad pages, or the header names more pages than the file has; EBUSY, the file is open as swap;
+        `SwapIOError` with the system's errno."""
     def swaplabel(self, *, label: str | None = None, uuid: bytes | None = None) -> None:
         """Writes another label or another UUID to the header of a `file`; None keeps the old value.
 
         A ``label`` has at most 16 bytes, none of them zero; a ``uuid`` has 16 bytes. All other bytes of the
         header stay. Errors, with nothing changed: EINVAL, the label does not fit, or neither the storage nor
         a storage that it wraps is a `file`; `SwapBusyError` (EBUSY), the storage is on, because the kernel
-        refuses writes to a swap file that is on; `SwapIOError`. Detaches. Kernel: ``swaplabel`` of
-        util-linux."""
+        refuses writes to a swap file that is on; `SwapIOError`, the header cannot be read. If the write
+        fails, the header in the file is undefined. Detaches. Kernel: ``swaplabel`` of util-linux."""
     @staticmethod
     def create_file(
         path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False

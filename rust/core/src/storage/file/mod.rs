@@ -49,8 +49,9 @@ impl File {
     /// value.
     ///
     /// Errors, with nothing changed: `BadLabel` (EINVAL); `StorageInUse` (EBUSY) while a device is on the file, because
-    /// the kernel refuses writes to a swap file that is on; `Io`. Locks: the lock of the header, which is held during
-    /// the read and the write. Kernel: none; the program `swaplabel` of util-linux does the same.
+    /// the kernel refuses writes to a swap file that is on; `Io` of the read. After `Io` of the write the header in the
+    /// file is undefined. Locks: the lock of the header, which is held during the read and the write. Kernel: none; the
+    /// program `swaplabel` of util-linux does the same.
     pub fn swaplabel(&self, label: Option<&str>, uuid: Option<[u8; 16]>) -> Result<()> {
         let _claim = Claim::new(self)?;
         let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);

@@ -64,11 +64,12 @@ impl File {
     /// Opens a swap file or block device with a SWAPSPACE2 header, and locks the file until the returned value is
     /// dropped.
     ///
-    /// Errors, with the file unchanged: `StorageInUse` (EBUSY) when another user has the file open as swap; `Io` with
-    /// the errno of the system (EINVAL when the path is neither a regular file nor a block device, or when `O_DIRECT`
-    /// is not supported); `BadHeader`, `WrongPageSize` without [`FileOptions::fixpgsz`], `TooManyBadPages`,
-    /// `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange` (EINVAL). Kernel: the first half of
-    /// `swapon`; differs: the lock is `flock`, and a regular file does not become rotational on a rotational disk.
+    /// Errors, with the file unchanged unless a write of [`FileOptions::fixpgsz`] fails: `StorageInUse` (EBUSY) when
+    /// another user has the file open as swap; `Io` with the errno of the system (EINVAL when the path is neither a
+    /// regular file nor a block device, or when `O_DIRECT` is not supported); `BadHeader`, `WrongPageSize` without
+    /// [`FileOptions::fixpgsz`], `TooManyBadPages`, `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`,
+    /// `BadPageOutOfRange` (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular
+    /// file does not become rotational on a rotational disk.
     pub fn open(path: &Path, options: &FileOptions) -> Result<Self> {
         let mut how = fs::OpenOptions::new();
         let flags = if options.direct { OFlags::DIRECT } else { OFlags::empty() };
