@@ -71,15 +71,28 @@ class Storage:
         value is out of range."""
     @staticmethod
     def file(
-        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None
+        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None,
+        fixpgsz: bool = False
     ) -> Storage:
         """Opens a swap file or block device that has a header of mkswap.
 
         ``direct`` opens the file with ``O_DIRECT``. If ``is_block_device`` or ``is_rotational`` is None, the
-        storage asks the system for the value.
+        storage asks the system for the value. With ``fixpgsz``, a header for another page size (a power of
+        two up to 64 KiB) is written again for pages of 4096 bytes and the whole file, as by ``swapon
+        --fixpgsz``. Label, UUID and the first 1024 bytes stay; differs: bad pages stay bad pages.
 
-        Errors: EINVAL, no SWAPSPACE2 header, or the header names more pages than the file has; `SwapIOError`
-        with the system's errno."""
+        Errors, with the file unchanged unless a write fails: EINVAL, no SWAPSPACE2 header, a header for
+        another page size without ``fixpgsz`` (the message names both page sizes and the byte order), more
+        than 637 bad pages, or the header names more pages than the file has; EBUSY, the file is open as swap;
+        `SwapIOError` with the system's errno."""
+    def swaplabel(self, *, label: str | None = None, uuid: bytes | None = None) -> None:
+        """Writes another label or another UUID to the header of a `file`; None keeps the old value.
+
+        A ``label`` has at most 16 bytes, none of them zero; a ``uuid`` has 16 bytes. All other bytes of the
+        header stay. Errors, with nothing changed: EINVAL, the label does not fit, or neither the storage nor
+        a storage that it wraps is a `file`; `SwapBusyError` (EBUSY), the storage is on, because the kernel
+        refuses writes to a swap file that is on; `SwapIOError`, the header cannot be read. If the write
+        fails, the header in the file is undefined. Detaches. Kernel: ``swaplabel`` of util-linux."""
     @staticmethod
     def create_file(
         path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
@@ -145,6 +158,30 @@ class Storage:
     @property
     def can_discard(self) -> bool:
         """True if the storage takes discards."""
+    @property
+    def label(self) -> str:
+        """The label in the header of a `file`, see `swaplabel`. Errors: EINVAL, another storage."""
+    @property
+    def uuid(self) -> bytes:
+        """The UUID in the header of a `file`, 16 bytes, see `swaplabel`. Errors: EINVAL, another storage."""
+    @property
+    def mem_limit_bytes(self) -> int:
+        """The limit on the memory of a `zram` in bytes; 0 means no limit. Kernel: ``mem_limit``.
+
+        Settable, also while the storage is on; a set rounds up to pages. Stored pages stay. While the memory
+        in use is above the limit, every write of a page that needs memory fails with ENOMEM. Errors: EINVAL,
+        another storage, or not 0 to 2**64 - 1."""
+    @mem_limit_bytes.setter
+    def mem_limit_bytes(self, mem_limit_bytes: int) -> None: ...
+    def reset_mem_used_max(self) -> None:
+        """Lets ``mem_used_max`` of a `zram` start again at the present use.
+
+        Errors: EINVAL, another storage. Kernel: a write of 0 to ``mem_used_max``."""
+    def reset(self) -> None:
+        """Drops all pages of a `zram`, gives their memory back, zeroes the statistics and removes the limit.
+
+        Errors, with nothing changed: `SwapBusyError` (EBUSY), the storage is on; EINVAL, another storage.
+        Detaches. Kernel: a write to ``reset``; differs: size and algorithm stay."""
     @property
     def is_synchronous(self) -> bool:
         """True if the storage is as fast as memory. A swap-in from such a storage reads no other page ahead
@@ -315,11 +352,13 @@ class ZswapHandle:
 def parse_swap_header(page: Buffer) -> SwapHeader:
     """Reads a SWAPSPACE2 header page of 4096 bytes, in either byte order.
 
-    Errors: EINVAL, no signature, bad version, last page 0, or more than 637 bad pages."""
+    ``page`` may be longer: with the first 65536 bytes of a swap area, a header for another page size is
+    named. Errors: EINVAL, no signature, another page size, bad version, last page 0, or more than 637 bad
+    pages."""
 
 def build_swap_header(
     last_page: int, bad_pages: Sequence[int] = ..., uuid: bytes = ..., label: str = ...
 ) -> bytes:
     """Builds the 4096-byte SWAPSPACE2 header page that `mkswap` writes; ``uuid`` has 16 bytes.
 
-    Errors: EINVAL, more than 637 bad pages, or a label of more than 16 bytes."""
+    Errors: EINVAL, more than 637 bad pages, or a label of more than 16 bytes or with a zero byte."""

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SIZE = r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT]))\s*"
 
 PAGES_MIN = 2
@@ -121,19 +122,33 @@ def usable_pages(pages: int) -> int:
     return PAGES_MAX if pages == PAGES_MAX + 1 else pages
 
 
-def uuid_bytes(uuid: UUID | None) -> bytes:
+def uuid_bytes(uuid: UUID | str | None) -> bytes:
     """Returns the bytes of a volume id.
 
     Args:
-        uuid: The id; None draws a random id.
+        uuid: The id, also as text with hyphens; None draws a random id.
 
     Returns:
         16 bytes.
-    """
-    if uuid is None:
-        # The import is local, because the module `uuid` costs a tenth of the time budget for an import of
-        # this package, and few callers need the module.
-        from uuid import uuid4
 
-        uuid = uuid4()
-    return uuid.bytes
+    Raises:
+        InvalidArgumentError: EINVAL; a text of another form.
+        TypeError: Neither an id nor a text.
+    """
+    # The import is local, because the module `uuid` costs a tenth of the time budget for an import of this
+    # package, and few callers need the module.
+    from uuid import UUID, uuid4
+
+    if uuid is None:
+        return uuid4().bytes
+    if isinstance(uuid, UUID):
+        return uuid.bytes
+    if not isinstance(uuid, str):
+        message = f"uuid must be a UUID or a str, not {type(uuid).__name__}"
+        raise TypeError(message)
+    # `UUID` accepts braces, prefixes and texts without hyphens, too, but `swaplabel` accepts one form only.
+    if re.fullmatch(_UUID, uuid, re.ASCII | re.IGNORECASE) is None:
+        raise invalid(
+            f"uuid {uuid!r} is not 32 hexadecimal digits in groups of 8-4-4-4-12, joined by hyphens"
+        )
+    return UUID(uuid).bytes

@@ -43,6 +43,10 @@ class _WithStorage:
     def __init__(self, storage: _core.Storage, *shown: str, **options: object) -> None:
         """Takes the storage of the core, and the arguments that `repr` shows; `repr` leaves out None."""
         self.storage = storage
+        self._show(*shown, **options)
+
+    def _show(self, *shown: str, **options: object) -> None:
+        """Replaces the arguments that `repr` shows."""
         given = [f"{name}={value!r}" for name, value in options.items() if value is not None]
         self._shown = ", ".join([*shown, *given])
 
@@ -86,7 +90,7 @@ class Ram(_WithStorage):
 class Zram(_WithStorage):
     """Memory in which each page is compressed separately, as in the kernel's `zram`."""
 
-    __slots__ = ()
+    __slots__ = ("_options",)
 
     def __init__(
         self,
@@ -114,14 +118,44 @@ class Zram(_WithStorage):
         slots = size_in_pages(size, pages)
         limit_bytes = None if mem_limit is None else parse_size(mem_limit)
         storage = _core.Storage.zram(slots, algorithm=algorithm, level=level, mem_limit_bytes=limit_bytes)
-        super().__init__(storage, pages=slots, algorithm=algorithm, level=level, mem_limit=mem_limit)
+        self._options = {"pages": slots, "algorithm": algorithm, "level": level}
+        super().__init__(storage, **self._options, mem_limit=mem_limit)
+
+    @property
+    def mem_limit_bytes(self) -> int:
+        """Returns the limit on memory for compressed pages in bytes; 0 is no limit.
+
+        The limit can be set, also while the device is on, to a size with unit or in bytes; None and 0 are no
+        limit. Stored pages stay. While more memory is in use, only pages filled with one word find room.
+        """
+        return self.storage.mem_limit_bytes
+
+    @mem_limit_bytes.setter
+    def mem_limit_bytes(self, mem_limit: str | int | None) -> None:
+        self.storage.mem_limit_bytes = 0 if mem_limit is None else parse_size(mem_limit)
+        self._show(**self._options, mem_limit=mem_limit)
+
+    def reset_mem_used_max(self) -> None:
+        """Lets the figure ``mem_used_max`` start again at the present use, as a write of 0 does."""
+        self.storage.reset_mem_used_max()
+
+    def reset(self) -> None:
+        """Drops all pages, gives their memory back, zeroes the figures and removes the limit on memory.
+
+        Size and algorithm stay; in the kernel both have to be set again.
+
+        Raises:
+            SwapBusyError: EBUSY; the device is on.
+        """
+        self.storage.reset()
+        self._show(**self._options)
 
 
 class HeaderOptions(TypedDict, total=False):
     """Options of `File.create` for the header and the space of a new swap file."""
 
     label: str
-    uuid: UUID | None
+    uuid: UUID | str | None
     bad_pages: Iterable[int]
     sparse: bool
 
@@ -141,6 +175,7 @@ class File(_WithStorage):
         direct: bool = False,
         is_block_device: bool | None = None,
         is_rotational: bool | None = None,
+        fixpgsz: bool = False,
     ) -> None:
         """Opens a file and locks it against another use as swap until this object is dropped.
 
@@ -149,16 +184,46 @@ class File(_WithStorage):
             direct: Bypass the page cache (O_DIRECT).
             is_block_device: None asks the system. True allows large folios and bad pages on a regular file.
             is_rotational: Whether the device seeks; None asks the system.
+            fixpgsz: True writes a header for another page size again, for this page size and the whole file,
+                as ``swapon --fixpgsz`` does. Label, UUID and bad pages stay.
 
         Raises:
-            SwapIOError: The file cannot be opened or read.
+            SwapIOError: The file cannot be opened, read or written.
             SwapBusyError: EBUSY; the file is open as swap already.
-            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header, or the file ends before its last page.
+            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header, a header for another page size without
+                ``fixpgsz``, or the file ends before its last page.
         """
         self.path = os.fspath(path)
         options: dict[str, bool | None] = {"is_block_device": is_block_device, "is_rotational": is_rotational}
-        storage = _core.Storage.file(self.path, direct=direct, **options)
+        storage = _core.Storage.file(self.path, direct=direct, fixpgsz=fixpgsz, **options)
         super().__init__(storage, repr(self.path), direct=direct or None, **options)
+
+    @property
+    def label(self) -> str:
+        """Returns the volume label in the header."""
+        return self.storage.label
+
+    @property
+    def uuid(self) -> UUID:
+        """Returns the volume id in the header."""
+        from uuid import UUID
+
+        return UUID(bytes=self.storage.uuid)
+
+    def swaplabel(self, *, label: str | None = None, uuid: UUID | str | None = None) -> None:
+        """Changes the label or the UUID in the header, and nothing else, as the program ``swaplabel`` does.
+
+        Args:
+            label: Volume label, at most 16 bytes; None keeps the label.
+            uuid: Volume id, also as text; None keeps the id.
+
+        Raises:
+            SwapBusyError: EBUSY; the device is on. The kernel refuses writes to a swap file that is on.
+            InvalidArgumentError: EINVAL; a label that does not fit, or a text that is no volume id. Nothing
+                changed.
+            SwapIOError: The header cannot be read or written.
+        """
+        self.storage.swaplabel(label=label, uuid=None if uuid is None else uuid_bytes(uuid))
 
     @classmethod
     def create(
@@ -181,17 +246,17 @@ class File(_WithStorage):
             direct: See `File`.
             is_block_device: See `File`.
             is_rotational: See `File`.
-            **header: ``label`` (volume label, at most 16 bytes; default empty), ``uuid`` (volume id; the
-                default None draws a random id), ``bad_pages`` (slots that are never handed out; default
-                none) and ``sparse`` (True reserves no space, so a later write may fail with ENOSPC; default
-                False).
+            **header: ``label`` (volume label, at most 16 bytes; default empty), ``uuid`` (volume id, also as
+                text; the default None draws a random id), ``bad_pages`` (slots that are never handed out;
+                default none) and ``sparse`` (True reserves no space, so a later write may fail with ENOSPC;
+                default False).
 
         Returns:
             The open file.
 
         Raises:
             SwapIOError: The file exists, or there is no room for it; no file is left behind.
-            InvalidArgumentError: EINVAL; a size, label or bad page list that does not fit.
+            InvalidArgumentError: EINVAL; a size, label, volume id or bad page list that does not fit.
         """
         _create_file(path, size_in_pages(size, pages), **header)
         return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
@@ -202,7 +267,7 @@ def _create_file(
     slots: int,
     *,
     label: str = "",
-    uuid: UUID | None = None,
+    uuid: UUID | str | None = None,
     bad_pages: Iterable[int] = (),
     sparse: bool = False,
 ) -> None:

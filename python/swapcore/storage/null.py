@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["Null"]
 
 
+HEADER_BYTES_MAX = 64 << 10
+"""The largest page size for which `swapcore.parse_swap_header` looks for a header, as `swapon` does."""
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Null:
     """A device that keeps metadata only: it hands out slots and discards page contents.
@@ -82,7 +86,7 @@ class Null:
         a swap file, which `Swap.swapon` refuses if the file has bad pages.
 
         Args:
-            path: The file; only its first page is read.
+            path: The file; only its header is read.
             is_rotational: See `Null`.
             is_block_device: See `Null`.
             can_discard: See `Null`.
@@ -92,12 +96,12 @@ class Null:
 
         Raises:
             OSError: The file cannot be read.
-            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header.
+            InvalidArgumentError: EINVAL; no valid SWAPSPACE2 header, or a header for another page size.
         """
         # `open` instead of pathlib, because an import of pathlib takes a sixth of the time budget for an
         # import of this package.
         with open(path, "rb") as file:  # noqa: PTH123
-            header = _core.parse_swap_header(file.read(_core.PAGE_SIZE))
+            header = _core.parse_swap_header(file.read(HEADER_BYTES_MAX))
         return cls(
             pages=usable_pages(header["last_page"] + 1),
             bad_pages=header["bad_pages"],
@@ -107,18 +111,18 @@ class Null:
         )
 
     def write_header(
-        self, path: str | os.PathLike[str], *, label: str = "", uuid: UUID | None = None
+        self, path: str | os.PathLike[str], *, label: str = "", uuid: UUID | str | None = None
     ) -> None:
         """Writes the header page as mkswap does, and leaves the rest of the file unchanged.
 
         Args:
             path: A file or device; a file is created if it does not exist.
             label: Volume label, at most 16 bytes.
-            uuid: Volume id; None draws a random id.
+            uuid: Volume id, also as text; None draws a random id.
 
         Raises:
             OSError: The file cannot be written.
-            InvalidArgumentError: EINVAL; a label or bad page list that does not fit.
+            InvalidArgumentError: EINVAL; a label, volume id or bad page list that does not fit.
         """
         page = _core.build_swap_header(self.pages - 1, self.bad_pages, uuid_bytes(uuid), label)
         # os.open without O_TRUNC keeps the pages after the header, and open(path, "wb") would remove the

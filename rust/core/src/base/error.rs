@@ -3,7 +3,8 @@
 use rustix::io::Errno;
 
 use crate::base::limits::{
-    MAX_CPUS, MAX_DEVICE_PAGES, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, SWAPFILE_CLUSTER,
+    MAX_CPUS, MAX_DEVICE_PAGES, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, PAGE_SIZE,
+    SWAP_LABEL_BYTES_MAX, SWAPFILE_CLUSTER,
 };
 use crate::base::types::SwpEntry;
 
@@ -169,6 +170,20 @@ pub enum SwapError {
     /// The header page is not the header of a swap device (EINVAL).
     #[error("not a swap header: {0}")]
     BadHeader(&'static str),
+    /// The header is the header of a swap device for another page size (EINVAL).
+    #[error(
+        "the swap header is for pages of {found_bytes} bytes ({byte_order}), but swapcore needs pages of {PAGE_SIZE} \
+         bytes: File with fixpgsz writes the header again"
+    )]
+    WrongPageSize {
+        /// Bytes of a page of the machine that made the header.
+        found_bytes: usize,
+        /// Byte order of the numbers in the header: `little-endian` or `big-endian`.
+        byte_order: &'static str,
+    },
+    /// The label does not fit a header (EINVAL).
+    #[error("label {0:?} has {len} bytes: a label has at most {SWAP_LABEL_BYTES_MAX}, none of them zero", len = .0.len())]
+    BadLabel(String),
     /// The header names more pages than the file or device has (EINVAL).
     #[error("{path} has {has_pages} pages, but its swap header names {needs_pages} pages{}", header_only(*.has_pages))]
     AreaTooShort {

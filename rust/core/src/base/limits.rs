@@ -78,6 +78,11 @@ pub const SWAP_CLUSTER_COLS: u32 = 32;
 /// Largest number of bad pages in a SWAPSPACE2 header. Kernel: `MAX_SWAP_BADPAGES`.
 pub const MAX_SWAP_BADPAGES: usize = (PAGE_SIZE - 10 - 1536) / 4;
 
+/// Largest page size for which the reader of a SWAPSPACE2 header looks for the signature: 64 KiB, as `swapon(8)` does.
+pub const SWAP_HEADER_BYTES_MAX: usize = 64 << 10;
+/// Largest label in a SWAPSPACE2 header, in bytes. Kernel: `sws_volume`.
+pub const SWAP_LABEL_BYTES_MAX: usize = 16;
+
 const _: () = assert!(1 << MAX_ORDER == SWAPFILE_CLUSTER, "the largest order fills one cluster exactly");
 const _: () = assert!(SWAPFILE_CLUSTER <= u16::MAX as u32, "a cluster's count is 16 bits wide");
 const _: () = assert!(MAX_SWAPFILES <= 1 << (63 - SWP_TYPE_SHIFT), "5 bits hold every type");

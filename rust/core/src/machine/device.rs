@@ -185,7 +185,7 @@ impl SwapDevice {
     ) -> Result<Self> {
         let DeviceRules { switches, owners } = rules;
         spec.check()?;
-        let claim = Claim::new(&storage)?;
+        let claim = Claim::new(&*storage)?;
         let nr_clusters = spec.max_pages.div_ceil(SWAPFILE_CLUSTER);
         let clusters = match spec.ghost {
             None => Clusters::new(nr_clusters, switches.free_order, owners)?,

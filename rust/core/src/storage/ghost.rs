@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Call, FileIdentity, SwapStorage};
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAPFILE_CLUSTER};
+use crate::base::limits::{MAX_DEVICE_PAGES, PAGE_SIZE, SWAP_HEADER_BYTES_MAX, SWAPFILE_CLUSTER};
 use crate::base::types::SwpOffset;
 use crate::storage::header::SwapHeader;
 use crate::storage::spec::{DeviceSpec, GhostSpec};
@@ -46,20 +46,23 @@ impl Ghost {
     /// Makes a ghost of the size that the swap header of a file states. The file consists of only the header page.
     /// Only one device at a time can be on such a file.
     ///
-    /// Errors: `Io`; `BadHeader`, `TooManyBadPages`, `BadPagesOnFile` (EINVAL).
+    /// Errors: `Io`; `BadHeader`, `WrongPageSize`, `TooManyBadPages`, `BadPagesOnFile` (EINVAL).
     pub fn open(path: &Path, spec: GhostSpec) -> Result<Self> {
         let name = path.display().to_string();
         let mut page = Vec::with_capacity(PAGE_SIZE + 1);
         let read = fs::File::open(path).and_then(|file| {
             let meta = file.metadata()?;
-            file.take(PAGE_SIZE as u64 + 1).read_to_end(&mut page)?;
+            file.take(SWAP_HEADER_BYTES_MAX as u64).read_to_end(&mut page)?;
             Ok(FileIdentity { file_system: meta.dev(), file: meta.ino() })
         });
         let identity = read.map_err(|error| Call::new("open", &name, SwpOffset(0), PAGE_SIZE).refused(&error))?;
-        if page.len() != PAGE_SIZE {
-            return Err(SwapError::BadHeader("a ghost's file is one page, its header"));
-        }
-        let header = SwapHeader::parse(&page)?;
+        let header = match SwapHeader::parse(&page) {
+            Err(error @ SwapError::WrongPageSize { .. }) => return Err(error),
+            _ if page.len() != PAGE_SIZE => {
+                return Err(SwapError::BadHeader("a ghost's file is one page, its header"));
+            }
+            parsed => parsed?,
+        };
         if !header.bad_pages.is_empty() {
             return Err(SwapError::BadPagesOnFile(header.bad_pages.len()));
         }

@@ -9,6 +9,7 @@ mod ram;
 pub mod spec;
 mod zram;
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
@@ -58,7 +59,7 @@ pub type StorageStats = Vec<(&'static str, u64)>;
 ///
 /// Errors of a call are `Io` with an errno. After a failed write the content of the slots is undefined, and the
 /// caller keeps the data. After a failed read the content of `data` is undefined, and the caller drops the data.
-pub trait SwapStorage: Send + Sync + Debug {
+pub trait SwapStorage: Any + Send + Sync + Debug {
     /// Returns the name of the kind of storage: `null`, `ram`, `zram`, `file`, `ghost` or `faulty`.
     fn kind(&self) -> &'static str;
 
@@ -123,6 +124,14 @@ pub trait SwapStorage: Send + Sync + Debug {
     /// Returns the counters of the storage.
     fn stats(&self) -> StorageStats {
         Vec::new()
+    }
+}
+
+impl dyn SwapStorage {
+    /// Returns the first storage of type `T` in the chain of wrappers that starts at this storage.
+    pub fn find_storage<T: SwapStorage>(&self) -> Option<&T> {
+        let here: &dyn Any = self;
+        here.downcast_ref().or_else(|| self.wrapped()?.find_storage())
     }
 }
 
@@ -191,12 +200,13 @@ pub(crate) struct Claim(ClaimKey);
 
 impl Claim {
     /// Claims a storage. Errors: `StorageInUse` (EBUSY).
-    pub(crate) fn new(storage: &Arc<dyn SwapStorage>) -> Result<Self> {
+    pub(crate) fn new(storage: &dyn SwapStorage) -> Result<Self> {
         let mut innermost = storage;
         while let Some(wrapped) = innermost.wrapped() {
-            innermost = wrapped;
+            innermost = &**wrapped;
         }
-        let key = innermost.header_file().map_or(ClaimKey::Storage(Arc::as_ptr(innermost).addr()), ClaimKey::File);
+        let address = std::ptr::from_ref(innermost).addr();
+        let key = innermost.header_file().map_or(ClaimKey::Storage(address), ClaimKey::File);
         // A poisoned lock is used like any other lock. The set is valid after a panic, because each change of the set
         // is one insertion or one removal.
         let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(key);

@@ -65,6 +65,7 @@ argument!(Cpu(usize) = "cpu" in 0, MOST_CPU);
 argument!(FailingCall(u64) = "number of the call that fails" in 1, MOST);
 argument!(LastPage(u32) = "last page" in 1, MOST_U32);
 argument!(MaxPoolPercent(u32) = "max_pool_percent" in 0, 100);
+argument!(MemLimitBytes(u64) = "mem_limit_bytes" in 0, MOST);
 argument!(NrBytes(u64) = "number of bytes" in 0, MOST);
 argument!(NrCpus(usize) = "nr_cpus" in 1, MOST_CPU + 1);
 argument!(NrPages(u64) = "number of pages" in 1, MOST);

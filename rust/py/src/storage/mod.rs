@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
+use swapcore::SwapError;
 use swapcore::storage::header::SwapHeader;
 use swapcore::storage::spec::{GhostSpec, Visibility};
 use swapcore::storage::{
@@ -15,7 +16,7 @@ use swapcore::storage::{
 };
 
 use crate::border::errors::Result;
-use crate::border::number::{self, FailingCall, NrBytes, RamPages, SizePages, TornPages};
+use crate::border::number::{self, FailingCall, MemLimitBytes, NrBytes, RamPages, SizePages, TornPages};
 
 #[doc = stub!(Storage)]
 #[pyclass(frozen, module = "swapcore")]
@@ -28,6 +29,20 @@ impl Storage {
     pub(crate) fn new(storage: Arc<dyn SwapStorage>) -> Self {
         Self { storage }
     }
+
+    /// Returns the storage of type `T`, or the one that this storage wraps. Errors: `UnknownName` (EINVAL).
+    fn find<T: SwapStorage>(&self, what: &'static str, known: &str) -> Result<&T> {
+        let no_such = || SwapError::UnknownName { what, name: self.storage.kind().into(), known: known.into() };
+        Ok(self.storage.find_storage().ok_or_else(no_such)?)
+    }
+
+    fn swap_file(&self) -> Result<&File> {
+        self.find("storage with a swap header", "file")
+    }
+
+    fn zram_device(&self) -> Result<&Zram> {
+        self.find("storage with compressed pages", "zram")
+    }
 }
 
 getters! {
@@ -39,6 +54,9 @@ getters! {
     is_block_device: bool = this.storage.spec().is_block_device;
     has_virtual_table: bool = this.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table);
     can_discard: bool = this.storage.spec().can_discard;
+    label: Result<String> = Ok(this.swap_file()?.header().label);
+    uuid: Result<[u8; 16]> = Ok(this.swap_file()?.header().uuid);
+    mem_limit_bytes: Result<u64> = Ok(this.zram_device()?.mem_limit_bytes());
     is_synchronous: bool = this.storage.traits().contains(StorageTraits::SYNCHRONOUS_IO);
 }
 
@@ -61,9 +79,15 @@ impl Storage {
 
     #[doc = stub!(Storage.file)]
     #[staticmethod]
-    #[pyo3(signature = (path, *, direct = false, is_block_device = None, is_rotational = None))]
-    fn file(path: &str, direct: bool, is_block_device: Option<bool>, is_rotational: Option<bool>) -> Result<Self> {
-        let options = FileOptions { direct, is_block_device, is_rotational };
+    #[pyo3(signature = (path, *, direct = false, is_block_device = None, is_rotational = None, fixpgsz = false))]
+    fn file(
+        path: &str,
+        direct: bool,
+        is_block_device: Option<bool>,
+        is_rotational: Option<bool>,
+        fixpgsz: bool,
+    ) -> Result<Self> {
+        let options = FileOptions { direct, is_block_device, is_rotational, fixpgsz };
         Ok(Self::new(Arc::new(File::open(Path::new(path), &options)?)))
     }
 
@@ -81,6 +105,31 @@ impl Storage {
         let bad_pages = bad_pages.map_or(Ok(Vec::new()), number::bad_pages)?;
         let header = SwapHeader { last_page: pages.0 - 1, bad_pages, uuid, label: label.into() };
         Ok(File::create(Path::new(path), &header, sparse)?)
+    }
+
+    #[doc = stub!(Storage.swaplabel)]
+    #[pyo3(signature = (*, label = None, uuid = None))]
+    fn swaplabel(&self, py: Python<'_>, label: Option<&str>, uuid: Option<[u8; 16]>) -> Result<()> {
+        let file = self.swap_file()?;
+        Ok(py.detach(|| file.swaplabel(label, uuid))?)
+    }
+
+    #[setter]
+    fn set_mem_limit_bytes(&self, mem_limit_bytes: MemLimitBytes) -> Result<()> {
+        self.zram_device()?.set_mem_limit_bytes(mem_limit_bytes.0);
+        Ok(())
+    }
+
+    #[doc = stub!(Storage.reset_mem_used_max)]
+    fn reset_mem_used_max(&self) -> Result<()> {
+        self.zram_device()?.reset_mem_used_max();
+        Ok(())
+    }
+
+    #[doc = stub!(Storage.reset)]
+    fn reset(&self, py: Python<'_>) -> Result<()> {
+        let zram = self.zram_device()?;
+        Ok(py.detach(|| zram.reset_zram())?)
     }
 
     #[doc = stub!(Storage.faulty)]

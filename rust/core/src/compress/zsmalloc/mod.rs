@@ -80,7 +80,7 @@ pub(crate) struct Pool {
     sizes: Classes,
     classes: Box<[CachePadded<SpinMutex<Class>>]>,
     spare: CachePadded<SpinMutex<Spare>>,
-    limit_pages: u64,
+    most_pages: AtomicU64,
     nr_pages: AtomicU64,
     nr_pages_max: AtomicU64,
     nr_compacted_pages: AtomicU64,
@@ -89,19 +89,41 @@ pub(crate) struct Pool {
 // Every counter is Relaxed, because the counters guard no other data. The class locks order the memory that the
 // counters count.
 impl Pool {
-    /// Makes an empty pool that never has more than `limit_pages` pages.
-    pub(crate) fn new(limit_pages: u64) -> Self {
+    /// Makes an empty pool that never has more than `most_pages` pages. `u64::MAX` means no limit.
+    pub(crate) fn new(most_pages: u64) -> Self {
         let sizes = Classes::new(CHAIN_PAGES_MAX);
         let classes =
             sizes.distinct.iter().map(|geometry| CachePadded::new(SpinMutex::new(Class::new(*geometry)))).collect();
         let [nr_pages, nr_pages_max, nr_compacted_pages] = [const { AtomicU64::new(0) }; 3];
         let spare = CachePadded::new(SpinMutex::new(Spare::new()));
-        Self { sizes, classes, spare, limit_pages, nr_pages, nr_pages_max, nr_compacted_pages }
+        let most_pages = AtomicU64::new(most_pages);
+        Self { sizes, classes, spare, most_pages, nr_pages, nr_pages_max, nr_compacted_pages }
     }
 
     /// Returns the number of pages of all zspages.
     pub(crate) fn nr_pages(&self) -> u64 {
         self.nr_pages.load(Relaxed)
+    }
+
+    /// Returns the largest number of pages that the pool may have; `u64::MAX` without a limit.
+    pub(crate) fn most_pages(&self) -> u64 {
+        self.most_pages.load(Relaxed)
+    }
+
+    /// Changes the largest number of pages. A pool that has more pages keeps its objects, and takes no new object.
+    pub(crate) fn set_most_pages(&self, most_pages: u64) {
+        self.most_pages.store(most_pages, Relaxed);
+    }
+
+    /// Lets the largest number of pages that the pool ever had start again at the present number. Kernel: a write to
+    /// zram's `mem_used_max`.
+    pub(crate) fn restart_nr_pages_max(&self) {
+        self.nr_pages_max.store(self.nr_pages(), Relaxed);
+    }
+
+    /// Lets the count of pages that compaction has freed start again at 0.
+    pub(crate) fn restart_nr_compacted_pages(&self) {
+        self.nr_compacted_pages.store(0, Relaxed);
     }
 
     /// Returns the largest data in bytes that an object smaller than a page can hold.
@@ -112,6 +134,12 @@ impl Pool {
     /// Stores the data of the slot `owner` in a new object. Kernel: `zs_malloc` and `zs_obj_write`. Errors: [`Full`].
     #[inline]
     pub(crate) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
+        // The pool has more pages than its limit only after the limit was lowered. An object is then refused even if
+        // a zspage has room, as in the kernel. The first comparison spares a pool without a limit the second load.
+        let most_pages = self.most_pages();
+        if most_pages != u64::MAX && self.nr_pages() > most_pages {
+            return Err(Full::Limit);
+        }
         let class = self.sizes.for_bytes(data.len());
         let geometry = self.sizes.distinct[class];
         let mut held = self.classes[class].lock();
@@ -259,7 +287,8 @@ impl Pool {
     }
 
     fn new_memory(&self, geometry: Geometry) -> Result<Memory, Full> {
-        let more = |pages: u64| Some(pages + geometry.nr_pages as u64).filter(|&pages| pages <= self.limit_pages);
+        let most_pages = self.most_pages();
+        let more = |pages: u64| Some(pages + geometry.nr_pages as u64).filter(|&pages| pages <= most_pages);
         let before = self.nr_pages.fetch_update(Relaxed, Relaxed, more).map_err(|_| Full::Limit)?;
         self.nr_pages_max.fetch_max(before + geometry.nr_pages as u64, Relaxed);
         if let Some(memory) = self.spare.lock().take(geometry.nr_pages) {

@@ -5,12 +5,14 @@ mod open;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 pub use open::FileOptions;
+use open::HeaderArea;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{Call, StorageStats, SwapStorage};
+use super::{Call, Claim, StorageStats, SwapStorage};
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
@@ -28,7 +30,8 @@ use crate::storage::spec::DeviceSpec;
 pub struct File {
     file: fs::File,
     path: String,
-    header: SwapHeader,
+    /// The header as it is in the file. The lock is held while [`File::swaplabel`] changes the file.
+    header: Mutex<SwapHeader>,
     spec: DeviceSpec,
 }
 
@@ -37,9 +40,31 @@ fn at_byte(slot: SwpOffset) -> u64 {
 }
 
 impl File {
-    /// Returns the parsed swap header of the file.
-    pub fn header(&self) -> &SwapHeader {
-        &self.header
+    /// Returns the swap header of the file.
+    pub fn header(&self) -> SwapHeader {
+        self.header.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes another label or UUID to the header, and leaves the rest of the header as it is. `None` keeps the old
+    /// value.
+    ///
+    /// Errors, with nothing changed: `BadLabel` (EINVAL); `StorageInUse` (EBUSY) while a device is on the file, because
+    /// the kernel refuses writes to a swap file that is on; `Io` of the read. After `Io` of the write the header in the
+    /// file is undefined. Locks: the lock of the header, which is held during the read and the write. Kernel: none; the
+    /// program `swaplabel` of util-linux does the same.
+    pub fn swaplabel(&self, label: Option<&str>, uuid: Option<[u8; 16]>) -> Result<()> {
+        let _claim = Claim::new(self)?;
+        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut area = HeaderArea::zeroed();
+        let page = &mut area.0[..PAGE_SIZE];
+        let failed = |op| move |error| self.failed(op, SwpOffset(0), PAGE_SIZE, &error);
+        self.file.read_exact_at(page, 0).map_err(failed("read"))?;
+        SwapHeader::relabel(page, label, uuid)?;
+        let changed = SwapHeader::parse(page)?;
+        let written = self.file.write_all_at(page, 0).and_then(|()| self.file.sync_all());
+        written.map_err(failed("write"))?;
+        *header = changed;
+        Ok(())
     }
 
     #[cold]

@@ -4,15 +4,16 @@ use std::fs;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Mutex;
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock, major, minor};
 use rustix::io::Errno;
 
 use super::{File, punch};
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::PAGE_SIZE;
+use crate::base::limits::{PAGE_SIZE, SWAP_HEADER_BYTES_MAX};
 use crate::base::types::SwpOffset;
-use crate::storage::header::SwapHeader;
+use crate::storage::header::{SwapHeader, VERSION_AT};
 use crate::storage::spec::DeviceSpec;
 use crate::storage::{Call, cause};
 
@@ -28,11 +29,20 @@ pub struct FileOptions {
     /// Whether the device is rotational. `None` asks the system about a block device, and means `false` for a regular
     /// file.
     pub is_rotational: Option<bool>,
+    /// Whether a header for another page size is written again for this page size, as `swapon --fixpgsz` does. A
+    /// header for this page size stays as it is.
+    pub fixpgsz: bool,
 }
 
-/// A buffer of one page, with the alignment in memory that direct I/O needs.
+/// A buffer for the first bytes of a swap area, with the alignment in memory that direct I/O needs.
 #[repr(C, align(4096))]
-struct HeaderPage([u8; PAGE_SIZE]);
+pub(super) struct HeaderArea(pub(super) [u8; SWAP_HEADER_BYTES_MAX]);
+
+impl HeaderArea {
+    pub(super) fn zeroed() -> Box<Self> {
+        Box::new(Self([0; SWAP_HEADER_BYTES_MAX]))
+    }
+}
 
 fn failed(op: &'static str, path: &Path, errno: Errno, what: impl Into<String>) -> SwapError {
     Call::new(op, &path.display().to_string(), SwpOffset(0), PAGE_SIZE).failed(errno, what)
@@ -54,11 +64,12 @@ impl File {
     /// Opens a swap file or block device with a SWAPSPACE2 header, and locks the file until the returned value is
     /// dropped.
     ///
-    /// Errors: `StorageInUse` (EBUSY) when another user has the file open as swap; `Io` with the errno of the system
-    /// (EINVAL when the path is neither a regular file nor a block device, or when `O_DIRECT` is not supported);
-    /// `BadHeader`, `TooManyBadPages`, `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`, `BadPageOutOfRange`
-    /// (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular file does not become
-    /// rotational on a rotational disk.
+    /// Errors, with the file unchanged unless a write of [`FileOptions::fixpgsz`] fails: `StorageInUse` (EBUSY) when
+    /// another user has the file open as swap; `Io` with the errno of the system (EINVAL when the path is neither a
+    /// regular file nor a block device, or when `O_DIRECT` is not supported); `BadHeader`, `WrongPageSize` without
+    /// [`FileOptions::fixpgsz`], `TooManyBadPages`, `AreaTooShort`, `DeviceTooSmall`, `BadPagesOnFile`,
+    /// `BadPageOutOfRange` (EINVAL). Kernel: the first half of `swapon`; differs: the lock is `flock`, and a regular
+    /// file does not become rotational on a rotational disk.
     pub fn open(path: &Path, options: &FileOptions) -> Result<Self> {
         let mut how = fs::OpenOptions::new();
         let flags = if options.direct { OFlags::DIRECT } else { OFlags::empty() };
@@ -78,20 +89,36 @@ impl File {
             Errno::WOULDBLOCK => SwapError::StorageInUse(path.display().to_string()),
             errno => os_failed("open", path, &errno.into()),
         })?;
-        let mut page = Box::new(HeaderPage([0; PAGE_SIZE]));
-        let header = match file.read_exact_at(&mut page.0, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => SwapHeader::parse(&[])?,
-            read => read.map_err(|error| os_failed("read", path, &error)).and_then(|()| SwapHeader::parse(&page.0))?,
-        };
         let size_bytes = file.seek(SeekFrom::End(0)).map_err(|error| os_failed("open", path, &error))?;
-        let spec = Self::spec_of(&file, &header, size_bytes, is_block_special.then(|| meta.rdev()), options);
-        let (has_pages, needs_pages) = (size_bytes / PAGE_SIZE as u64, u64::from(spec.max_pages));
-        let path = path.display().to_string();
+        let mut area = HeaderArea::zeroed();
+        // Whole pages only, because direct I/O reads nothing else.
+        let has_pages = size_bytes / PAGE_SIZE as u64;
+        let area = &mut area.0[..(has_pages as usize).min(SWAP_HEADER_BYTES_MAX / PAGE_SIZE) * PAGE_SIZE];
+        file.read_exact_at(area, 0).map_err(|error| os_failed("read", path, &error))?;
+        let (mut header, rewritten_bytes) = match SwapHeader::parse(area) {
+            Err(SwapError::WrongPageSize { found_bytes, .. }) if options.fixpgsz => {
+                (SwapHeader::converted(area)?, found_bytes)
+            }
+            parsed => (parsed?, 0),
+        };
+        let needs_pages = u64::from(header.last_page.saturating_add(1));
         if has_pages < needs_pages {
-            return Err(SwapError::AreaTooShort { path, has_pages, needs_pages });
+            return Err(SwapError::AreaTooShort { path: path.display().to_string(), has_pages, needs_pages });
         }
+        if rewritten_bytes > 0 {
+            header.last_page = u32::try_from(has_pages - 1).unwrap_or(u32::MAX);
+        }
+        let spec = Self::spec_of(&file, &header, size_bytes, is_block_special.then(|| meta.rdev()), options);
         spec.check()?;
-        Ok(Self { file, path, header, spec })
+        if rewritten_bytes > 0 {
+            let page = header.build()?;
+            area[VERSION_AT..PAGE_SIZE].copy_from_slice(&page[VERSION_AT..]);
+            // The zeros remove the old signature.
+            area[PAGE_SIZE..].fill(0);
+            let written = file.write_all_at(&area[..rewritten_bytes], 0).and_then(|()| file.sync_all());
+            written.map_err(|error| os_failed("write", path, &error))?;
+        }
+        Ok(Self { file, path: path.display().to_string(), header: Mutex::new(header), spec })
     }
 
     fn spec_of(
@@ -124,8 +151,8 @@ impl File {
     /// or only sets the size of the file when `sparse` is true.
     ///
     /// Errors, with no file left behind: `Io` with the errno of the system (EEXIST when the file exists; EOPNOTSUPP
-    /// when the file system cannot allocate space ahead); `BadHeader`, `TooManyBadPages`, `BadPageOutOfRange`
-    /// (EINVAL). Kernel: none; the program `mkswap --file` of util-linux does the same.
+    /// when the file system cannot allocate space ahead); `BadHeader`, `BadLabel`, `TooManyBadPages`,
+    /// `BadPageOutOfRange` (EINVAL). Kernel: none; the program `mkswap --file` of util-linux does the same.
     pub fn create(path: &Path, header: &SwapHeader, sparse: bool) -> Result<()> {
         let page = header.build()?;
         let mut how = fs::OpenOptions::new();

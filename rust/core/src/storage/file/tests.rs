@@ -109,7 +109,7 @@ fn the_errno_of_the_system_comes_through() {
     let dir = Dir::new("errno");
     let path = dir.swap_file(99, vec![]);
     let good = open(&path).expect("a swap file");
-    let (header, spec) = (good.header.clone(), DeviceSpec { can_discard: true, ..good.spec() });
+    let (header, spec) = (Mutex::new(good.header()), DeviceSpec { can_discard: true, ..good.spec() });
     let readonly = File { file: fs::File::open(&path).expect("there"), path: good.path.clone(), header, spec };
     let data = pages(2, 1);
     let error = readonly.write(SwpOffset(3), &data).expect_err("not open for writing");
@@ -152,4 +152,91 @@ fn direct_io_reads_the_header_and_aligned_pages() {
     file.write(SwpOffset(7), &data.0).expect("room");
     file.read(SwpOffset(7), &mut back.0).expect("there");
     assert!(back.0 == data.0);
+}
+
+/// Makes a swap file as a big-endian machine with pages of `page_bytes` bytes does, with 100 such pages.
+fn foreign_file(dir: &Dir, page_bytes: usize, bad_pages: Vec<u32>) -> PathBuf {
+    let path = dir.0.join("foreign");
+    let nr_bad = bad_pages.len();
+    let header = SwapHeader { last_page: 99, bad_pages, uuid: [7; 16], label: "spare".into() };
+    let page = header.build().expect("a good header");
+    let mut bytes = pages(100 * page_bytes / PAGE_SIZE, 1);
+    bytes[1024..page_bytes].fill(0);
+    bytes[1024..PAGE_SIZE - 10].copy_from_slice(&page[1024..PAGE_SIZE - 10]);
+    bytes[page_bytes - 10..page_bytes].copy_from_slice(b"SWAPSPACE2");
+    for at in [1024, 1028, 1032].into_iter().chain((0..nr_bad).map(|i| 1536 + 4 * i)) {
+        bytes[at..at + 4].reverse();
+    }
+    fs::write(&path, bytes).expect("room");
+    path
+}
+
+const FIXPGSZ: FileOptions = FileOptions { direct: false, is_block_device: None, is_rotational: None, fixpgsz: true };
+
+#[test]
+fn a_file_for_another_page_size_is_refused_or_its_header_is_written_again() {
+    let dir = Dir::new("fixpgsz");
+    for page_bytes in [8192, 65536] {
+        let path = foreign_file(&dir, page_bytes, vec![]);
+        let before = fs::read(&path).expect("there");
+        let named = SwapError::WrongPageSize { found_bytes: page_bytes, byte_order: "big-endian" };
+        assert_eq!(open(&path).expect_err("another page size"), named);
+        assert_eq!(fs::read(&path).expect("there"), before);
+        let file = File::open(&path, &FIXPGSZ).expect("the header is written again");
+        let nr_pages = (100 * page_bytes / PAGE_SIZE) as u32;
+        assert_eq!(file.spec().max_pages, nr_pages);
+        let header = SwapHeader { last_page: nr_pages - 1, bad_pages: vec![], uuid: [7; 16], label: "spare".into() };
+        assert_eq!(file.header(), header);
+        drop(file);
+        let after = fs::read(&path).expect("there");
+        assert_eq!(after[..1024], before[..1024], "the boot code stays");
+        assert_eq!(after[page_bytes..], before[page_bytes..]);
+        assert!(after[PAGE_SIZE..page_bytes].iter().all(|&byte| byte == 0), "the old signature is gone");
+        assert_eq!(open(&path).expect("a header for this page size").header(), header);
+        let file = File::open(&path, &FIXPGSZ).expect("nothing to fix");
+        assert_eq!((file.header(), fs::read(&path).expect("there")), (header, after));
+    }
+}
+
+#[test]
+fn a_header_that_cannot_be_written_again_stays() {
+    let dir = Dir::new("unfixed");
+    let path = foreign_file(&dir, 65536, vec![3, 40]);
+    let before = fs::read(&path).expect("there");
+    assert_eq!(File::open(&path, &FIXPGSZ).expect_err("bad pages"), SwapError::BadPagesOnFile(32));
+    assert_eq!(fs::read(&path).expect("there"), before);
+    let image = FileOptions { is_block_device: Some(true), ..FIXPGSZ };
+    let spec = File::open(&path, &image).expect("an image").spec();
+    assert_eq!(spec.bad_pages, (48..64).chain(640..656).collect::<Vec<_>>());
+    let path = foreign_file(&dir, 65536, (1..42).collect());
+    assert_eq!(File::open(&path, &image).expect_err("41 times 16"), SwapError::TooManyBadPages(656));
+    assert_eq!(open(&path).expect_err("not written").errno(), 22);
+    let path = foreign_file(&dir, 65536, vec![]);
+    cut(&path, 99 * 65536);
+    let error = File::open(&path, &FIXPGSZ).expect_err("cut");
+    assert!(matches!(error, SwapError::AreaTooShort { has_pages: 1584, needs_pages: 1600, .. }), "{error}");
+}
+
+#[test]
+fn label_and_uuid_change_and_the_rest_of_the_file_stays() {
+    let dir = Dir::new("swaplabel");
+    let path = dir.swap_file(99, vec![]);
+    let file = open(&path).expect("a swap file");
+    let before = fs::read(&path).expect("there");
+    file.swaplabel(Some("sixteen-letters!"), None).expect("a good label");
+    file.swaplabel(None, Some([3; 16])).expect("a UUID");
+    assert_eq!((file.header().label.as_str(), file.header().uuid), ("sixteen-letters!", [3; 16]));
+    let after = fs::read(&path).expect("there");
+    assert_eq!((&after[..1036], &after[1068..]), (&before[..1036], &before[1068..]));
+    assert_eq!(SwapHeader::parse(&after), Ok(file.header()));
+    let too_long = SwapError::BadLabel("seventeen letters".into());
+    assert_eq!(file.swaplabel(Some("seventeen letters"), Some([4; 16])), Err(too_long));
+    let claim = Claim::new(&file).expect("no device is on the file");
+    assert_eq!(file.swaplabel(Some("on"), None).expect_err("a device is on").errno(), 16);
+    assert_eq!(fs::read(&path).expect("there"), after);
+    drop(claim);
+    file.swaplabel(Some(""), None).expect("off again");
+    drop(file);
+    let header = open(&path).expect("a swap file").header();
+    assert_eq!((header.label.as_str(), header.uuid), ("", [3; 16]));
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-use super::{Call, StorageStats, StorageTraits, SwapStorage};
+use super::{Call, Claim, StorageStats, StorageTraits, SwapStorage};
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::SwpOffset;
@@ -77,7 +77,6 @@ type Slot = [AtomicU64; 2];
 pub struct Zram {
     max_pages: u32,
     algorithm: Algorithm,
-    mem_limit_bytes: u64,
     slots: MappedSlice<Slot>,
     pool: Pool,
     counts: Counts,
@@ -108,20 +107,77 @@ fn same_filled(page: &[u8]) -> Option<u64> {
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
 }
 
+/// Returns the largest number of pages of the pool for a limit in bytes.
+fn most_pages(mem_limit_bytes: u64) -> u64 {
+    match mem_limit_bytes.div_ceil(PAGE_SIZE as u64) {
+        0 => u64::MAX,
+        pages => pages,
+    }
+}
+
 impl Zram {
     /// Makes an empty device of `max_pages` slots, header included. Errors: `DeviceTooSmall`, `OutOfRange` (EINVAL),
     /// `NoMemory` (ENOMEM).
     pub fn new(max_pages: u32, options: &ZramOptions) -> Result<Self> {
         DeviceSpec::new(max_pages).check()?;
-        let limit_pages = options.mem_limit_bytes.unwrap_or(0).div_ceil(PAGE_SIZE as u64);
         Ok(Self {
             max_pages,
             algorithm: options.algorithm.checked()?,
-            mem_limit_bytes: limit_pages.saturating_mul(PAGE_SIZE as u64),
             slots: MappedSlice::zeroed(max_pages as usize)?,
-            pool: Pool::new(if limit_pages == 0 { u64::MAX } else { limit_pages }),
+            pool: Pool::new(most_pages(options.mem_limit_bytes.unwrap_or(0))),
             counts: Counts::default(),
         })
+    }
+
+    /// Returns the limit on the memory of the pool in bytes, in whole pages; 0 means no limit. Kernel: `mem_limit`,
+    /// the fourth field of `mm_stat`.
+    pub fn mem_limit_bytes(&self) -> u64 {
+        match self.pool.most_pages() {
+            u64::MAX => 0,
+            pages => pages.saturating_mul(PAGE_SIZE as u64),
+        }
+    }
+
+    /// Changes the limit on the memory of the pool, also while a device is on the storage. The limit is rounded up to
+    /// pages, and 0 means no limit. Stored pages stay. While the pool has more pages than the limit, every write of a
+    /// page that needs memory fails with ENOMEM. Kernel: a write to `mem_limit`.
+    pub fn set_mem_limit_bytes(&self, mem_limit_bytes: u64) {
+        self.pool.set_most_pages(most_pages(mem_limit_bytes));
+    }
+
+    /// Lets `mem_used_max` start again at the present use. Kernel: a write of 0 to `mem_used_max`.
+    pub fn reset_mem_used_max(&self) {
+        self.pool.restart_nr_pages_max();
+    }
+
+    /// Drops all pages, gives the memory of the pool and of the slots back to the system, zeroes the statistics, and
+    /// removes the limit on memory.
+    ///
+    /// The caller makes no other call of the storage at the same time. Errors, with nothing changed: `StorageInUse`
+    /// (EBUSY) while a device is on the storage. Kernel: a write to `reset`; differs: the size and the algorithm stay,
+    /// because both are arguments of [`Zram::new`].
+    pub fn reset_zram(&self) -> Result<()> {
+        let _claim = Claim::new(self)?;
+        for slot in (0..self.max_pages).map(SwpOffset) {
+            // Relaxed is enough, because `put` loads the state again. A slot without a page is only read, because a
+            // write would take memory for the slot.
+            if self.slots[slot.0 as usize][0].load(Ordering::Relaxed) != 0 {
+                self.put(slot, State::Empty);
+            }
+        }
+        // Only whole pages can be given back. The words of the other slots are zero, except words that no state uses.
+        let slots_each = PAGE_SIZE / size_of::<Slot>();
+        self.slots.release(0..self.slots.len() / slots_each * slots_each);
+        self.pool.release_spare();
+        self.pool.restart_nr_pages_max();
+        self.pool.restart_nr_compacted_pages();
+        self.set_mem_limit_bytes(0);
+        let Counts { same, huge_since, failed_reads, failed_writes, notify_free } = &self.counts;
+        for counter in [same, huge_since, failed_reads, failed_writes, notify_free] {
+            // Relaxed is enough, because the counter guards no other data and is only displayed.
+            counter.store(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Moves objects of the pool together, so that pages become free, and returns the number of freed pages. Objects
@@ -231,7 +287,7 @@ impl SwapStorage for Zram {
             bump(&self.counts.failed_writes);
             self.forget_range(first, call.nr_pages);
             let what = match full {
-                Full::Limit => format!("mem_limit of {} bytes reached", self.mem_limit_bytes),
+                Full::Limit => format!("mem_limit of {} bytes reached", self.mem_limit_bytes()),
                 Full::System => "the system has no memory".into(),
             };
             call.failed(Errno::NOMEM, what)
@@ -271,7 +327,7 @@ impl SwapStorage for Zram {
             ("orig_data_size", (totals.nr_objects + of(&self.counts.same)) * page),
             ("compr_data_size", totals.data_bytes),
             ("mem_used_total", totals.nr_pages * page),
-            ("mem_limit", self.mem_limit_bytes),
+            ("mem_limit", self.mem_limit_bytes()),
             ("mem_used_max", totals.nr_pages_max * page),
             ("same_pages", of(&self.counts.same)),
             ("pages_compacted", totals.nr_compacted_pages),

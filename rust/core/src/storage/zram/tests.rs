@@ -88,6 +88,74 @@ fn a_write_over_the_limit_leaves_nothing() {
 }
 
 #[test]
+fn a_limit_below_use_refuses_later_writes_only() {
+    let zram = device(None);
+    zram.write(FIRST, &[text(), noise(4)].concat()).expect("no limit");
+    let used = figure(&zram, "mem_used_total");
+    zram.set_mem_limit_bytes(used - 4096);
+    assert_eq!((zram.mem_limit_bytes(), figure(&zram, "mem_limit")), (used - 4096, used - 4096));
+    let mut back = vec![0; 5 * PAGE_SIZE];
+    zram.read(FIRST, &mut back).expect("stored pages stay");
+    assert_eq!(back, [text(), noise(4)].concat());
+    let error = zram.write(SwpOffset(20), &text()).expect_err("the zspage of the first page has room");
+    assert!(error.errno() == 12 && error.to_string().contains(&format!("{}", used - 4096)), "{error}");
+    zram.write(SwpOffset(30), &[7; PAGE_SIZE]).expect("a same-filled page takes no memory");
+    zram.slot_free_notify(FIRST.plus(1), 1);
+    zram.write(SwpOffset(20), &text()).expect("use is at the limit, and the zspage has room");
+    assert_eq!(zram.write(SwpOffset(40), &noise(1)).expect_err("one page too many").errno(), 12);
+    zram.set_mem_limit_bytes(used - 4095);
+    assert_eq!(zram.mem_limit_bytes(), used, "rounded up to pages");
+    zram.write(SwpOffset(40), &noise(1)).expect("the limit has room again");
+    zram.set_mem_limit_bytes(0);
+    zram.write(SwpOffset(50), &noise(9)).expect("no limit");
+    assert_eq!((zram.mem_limit_bytes(), figure(&zram, "failed_writes")), (0, 2));
+}
+
+#[test]
+fn the_largest_use_starts_again_at_present_use() {
+    let zram = device(None);
+    zram.write(FIRST, &noise(9)).expect("room");
+    zram.slot_free_notify(FIRST, 6);
+    assert_eq!(figure(&zram, "mem_used_max"), 9 * 4096);
+    zram.reset_mem_used_max();
+    assert_eq!(figure(&zram, "mem_used_max"), 3 * 4096);
+    zram.write(FIRST, &noise(1)).expect("room");
+    assert_eq!(figure(&zram, "mem_used_max"), 4 * 4096);
+}
+
+#[test]
+fn a_reset_device_is_as_new() {
+    for max_pages in [1024, 1001] {
+        let options = ZramOptions { mem_limit_bytes: Some(40 * 4096), ..ZramOptions::default() };
+        let zram = Zram::new(max_pages, &options).expect("a size");
+        let last = SwpOffset(max_pages - 1);
+        zram.write(FIRST, &[vec![0; PAGE_SIZE], vec![9; PAGE_SIZE], text(), noise(20)].concat()).expect("room");
+        zram.write(last, &text()).expect("room");
+        zram.write(SwpOffset(100), &noise(30)).expect_err("over the limit");
+        zram.slot_free_notify(FIRST.plus(3), 8);
+        zram.compact();
+        let claim = Claim::new(&zram).expect("no device is on the storage");
+        let before = zram.stats();
+        assert_eq!(zram.reset_zram().expect_err("a device is on").errno(), 16);
+        assert_eq!(zram.stats(), before);
+        drop(claim);
+        zram.reset_zram().expect("no device is on the storage");
+        assert!(zram.stats().iter().all(|figure| figure.1 == 0), "{:?}", zram.stats());
+        // Each class that had a zspage keeps one piece of 64 records.
+        let kept_bytes = zram.pool.kept_bytes() - Pool::new(u64::MAX).kept_bytes();
+        assert!(kept_bytes < 4 * 4096, "{kept_bytes}: the 31 freed pages are kept");
+        let mut back = vec![1; PAGE_SIZE];
+        for slot in [FIRST, FIRST.plus(1), FIRST.plus(2), FIRST.plus(20), last] {
+            zram.read(slot, &mut back).expect("never written");
+            assert!(back.iter().all(|&byte| byte == 0), "{slot:?}");
+        }
+        zram.write(FIRST, &text()).expect("room");
+        zram.read(FIRST, &mut back).expect("whole");
+        assert_eq!(back, text());
+    }
+}
+
+#[test]
 fn compaction_keeps_the_data() {
     let zram = device(None);
     let pages: Vec<_> = (0..600u32).map(|i| [&i.to_ne_bytes(), &text()[4..]].concat()).collect();

@@ -287,7 +287,7 @@ fn real_tools_accept_what_create_makes() {
         let output = tool("swaplabel", &["-L", "other", text(&path)]).expect("it was just there");
         assert!(output.status.success(), "{output:?}");
         let file = File::open(&path, &FileOptions::default()).expect("still a swap file");
-        assert_eq!(file.header(), &SwapHeader { label: "other".into(), ..header });
+        assert_eq!(file.header(), SwapHeader { label: "other".into(), ..header });
     }
     if let Some(output) = tool("file", &["-b", text(&path)]) {
         let said = String::from_utf8_lossy(&output.stdout).to_lowercase();
@@ -313,6 +313,24 @@ fn what_mkswap_makes_opens_with_its_size_label_and_uuid() {
     fs::OpenOptions::new().write(true).open(&path).expect("ours").set_len(999 * 4096).expect("ours");
     drop(file);
     assert_eq!(File::open(&path, &FileOptions::default()).expect_err("too short").errno(), 22);
+}
+
+#[test]
+fn swaplabel_and_our_own_agree_and_a_foreign_header_of_mkswap_is_fixed() {
+    let dir = Dir::new("storage-swaplabel");
+    let path = dir.path().join("theirs");
+    fs::File::create(&path).expect("room").set_len(100 * 65536).expect("room");
+    let uuid = "aabbccdd-0011-2233-4455-66778899aabb";
+    let Some(output) = tool("mkswap", &["-p", "65536", "-L", "foreign", "-U", uuid, text(&path)]) else { return };
+    assert!(output.status.success(), "{output:?}");
+    let error = File::open(&path, &FileOptions::default()).expect_err("another page size");
+    assert!(error.errno() == 22 && error.to_string().contains("65536"), "{error}");
+    let file = File::open(&path, &FileOptions { fixpgsz: true, ..FileOptions::default() }).expect("fixed");
+    assert_eq!((file.spec().max_pages, file.header().label.as_str()), (1600, "foreign"));
+    file.swaplabel(Some("ours"), Some([0x11; 16])).expect("no device is on the file");
+    let Some(output) = tool("swaplabel", &[text(&path)]) else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("ours") && said.contains("11111111-1111-1111-1111-111111111111"), "{said}");
 }
 
 /// Writes the first and the last slot of a device and reads them back.
