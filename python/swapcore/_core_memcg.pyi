@@ -337,8 +337,9 @@ class MemCgroup:
     def memory_zswap_max(self, value: str | int) -> None: ...
     @property
     def memory_zswap_writeback(self) -> int:
-        """``memory.zswap.writeback``: 1 if zswap may write pages of the group back, else 0. Settable; root
-        has this file too."""
+        """``memory.zswap.writeback``: 1 if pages of the group may be written to a device, else 0: with 0, zswap
+        writes none of the pages back, and a swap-out that zswap refuses fails. The file has no effect while
+        zswap is disabled. Settable; root has this file too."""
     @memory_zswap_writeback.setter
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property
