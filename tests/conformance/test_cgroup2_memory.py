@@ -230,7 +230,11 @@ def test_events_are_raised_at_all_groups_above_and_locally_at_one(swap: sc.Swap)
     task = fill(swap, a, 64)
     nr = a.memory_events["high"]
     assert nr > 0
-    assert (p.memory_events["high"], a.memory_events_local["high"], p.memory_events_local["high"]) == (nr, nr, 0)
+    assert (p.memory_events["high"], a.memory_events_local["high"], p.memory_events_local["high"]) == (
+        nr,
+        nr,
+        0,
+    )
     del task
 
 
@@ -263,4 +267,4 @@ def test_pages_are_charged_to_the_group_of_the_first_touch(swap: sc.Swap) -> Non
     task.write(b"y" * (8 * PAGE))
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 8], "copies and new pages are b's"
     del child
-    assert [group.memory_current // PAGE for group in (a, b)] == [0, 8], "a page is uncharged with its last user"
+    assert [group.memory_current // PAGE for group in (a, b)] == [0, 8], "uncharged with its last user"
