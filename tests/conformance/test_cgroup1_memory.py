@@ -72,7 +72,7 @@ def test_limits_take_units_and_minus_one(swap: sc.Swap) -> None:
     ):
         a.write("memory.limit_in_bytes", written)
         assert a.read("memory.limit_in_bytes") == f"{read}\n", "rounded to pages"
-    for wrong in ("max", "", "4X", "-2"):
+    for wrong in ("max", "4X", "-2"):
         assert errno_of(a.write, "memory.limit_in_bytes", wrong) == errno.EINVAL
     for file in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
         assert errno_of(swap.memcg.write, file, "1G") == errno.EINVAL, "root has no limit"
@@ -228,7 +228,7 @@ def test_swappiness_is_the_group_s_own_and_root_s_is_that_of_the_machine(swap: s
     a.memory_swappiness = 200
     swap.memcg.memory_swappiness = 30
     assert (a.memory_swappiness, swap.swappiness) == (200, 30)
-    for wrong in ("201", "-1", ""):
+    for wrong in ("201", "-1", "x"):
         assert errno_of(a.write, "memory.swappiness", wrong) == errno.EINVAL
 
 
@@ -329,7 +329,7 @@ def test_a_group_can_be_removed_with_charges_but_not_with_tasks(swap: sc.Swap) -
 
 @pytest.mark.parametrize("store", ["array", "shadow"])
 def test_a_page_of_a_removed_group_is_charged_to_the_group_that_swaps_it_in(store: str) -> None:
-    """The guide's rule is that of the stores that record owners. The store of the posted series has another."""
+    """The rule of the guide is that of stores that record owners; the posted series has another store."""
     swap = machine(switches={"owner_store": store})
     p, b = swap.memcg.create("p"), swap.memcg.create("b")
     a = p.create("a")

@@ -25,7 +25,7 @@ def swap() -> Iterator[sc.Swap]:
 
 @pytest.fixture
 def full() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 without a device, where reclaim frees nothing; `check` runs after the test."""
+    """Returns a subsystem of v2 without a device, so reclaim frees nothing; `check` runs after the test."""
     made = sc.Swap(switches={"memcg_stock": "off"})
     yield made
     made.check()
@@ -111,7 +111,7 @@ def test_usage_stays_within_max(swap: sc.Swap) -> None:
 
 
 def test_a_charge_at_max_without_reclaimable_memory_fails(full: sc.Swap) -> None:
-    """The kernel invokes the OOM killer, and the charge succeeds. Here the charge fails, and its caller decides."""
+    """The kernel invokes the OOM killer, and the charge succeeds. Here the charge fails."""
     a = full.memcg.create("a", memory_max=8 * PAGE)
     task = task_of(full, a, 16)
     with pytest.raises(MemoryError):
