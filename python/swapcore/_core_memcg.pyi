@@ -289,7 +289,8 @@ class MemCgroup:
     def memory_max(self, value: str | int) -> None: ...
     @property
     def memory_events(self) -> MemoryEvents:
-        """``memory.events``: counts of the group and all groups below. Read-only; root has no such file."""
+        """``memory.events``: counts of the group and all groups below; with the switch ``memory_localevents``, of
+        the group alone. Read-only; root has no such file."""
     @property
     def memory_events_local(self) -> MemoryEvents:
         """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
@@ -323,8 +324,8 @@ class MemCgroup:
     def memory_swap_max(self, value: str | int) -> None: ...
     @property
     def memory_swap_events(self) -> SwapEvents:
-        """``memory.swap.events``: counts of the group and all groups below. Read-only; root has no such
-        file."""
+        """``memory.swap.events``: counts of the group and all groups below, or as ``memory_events`` of the group
+        alone. Read-only; root has no such file."""
     @property
     def memory_zswap_current(self) -> int:
         """``memory.zswap.current``: bytes of compressed pages of the group and all groups below. Read-only;

@@ -238,6 +238,37 @@ def test_events_are_raised_at_all_groups_above_and_locally_at_one(swap: sc.Swap)
     del task
 
 
+def test_events_stay_at_their_group_with_the_mount_option() -> None:
+    swap = sc.Swap(switches={"memcg_stock": "off", "memory_localevents": "on"})
+    swap.swapon(file_storage(64))
+    p = swap.memcg.create("p")
+    a = p.create("a", memory_max=16 * PAGE, memory_swap_max=8 * PAGE)
+    task = task_of(swap, a, 64)
+    with pytest.raises(MemoryError):
+        task.write(b"x" * (64 * PAGE))
+    assert a.memory_events == a.memory_events_local
+    assert a.memory_events["oom"] == 1
+    assert a.memory_swap_events["max"] > 0
+    assert set(p.memory_events.values()) == set(p.memory_swap_events.values()) == {0}
+    swap.check()
+
+
+def test_the_machine_distributes_memory_where_high_limits_are_overcommitted() -> None:
+    swap = sc.Swap(memory_pages=512, switches={"memcg_stock": "off"})
+    swap.swapon(file_storage(4096))
+    groups = [swap.memcg.create(name, memory_high=400 * PAGE) for name in "abc"]
+    tasks = [task_of(swap, group, 380) for group in groups]
+    for page in range(380):
+        for task in tasks:
+            task.write(b"x", page)
+    used = [group.memory_current // PAGE for group in groups]
+    assert sum(used) == swap.nr_used_pages <= 512
+    assert min(used) > 100, "each group has a share"
+    for group in groups:
+        assert (group.memory_events["high"], group.memory_events["oom"]) == (0, 0)
+    swap.check()
+
+
 @pytest.mark.parametrize("workingset", ["classic", "mglru"])
 def test_reclaim_of_the_machine_below_low_is_an_event(workingset: str) -> None:
     swap = sc.Swap(memory_pages=512, workingset=workingset, switches={"memcg_stock": "off"})

@@ -78,6 +78,18 @@ def test_a_stored_page_is_not_written_and_not_read() -> None:
     swap.check()
 
 
+def test_an_entry_is_found_by_the_device_and_the_offset_of_its_slot() -> None:
+    swap = sc.Swap(zswap="lz4")
+    for _ in range(2):
+        swap.swapon(file_storage(16))
+    entries = [out(swap, text(seed)) for seed in range(30)]
+    assert len({entry.type for entry in entries}) == 2
+    assert sorted(entry.offset for entry in entries) == sorted([*range(1, 16)] * 2)
+    assert zswap_stats(swap, "stored_pages") == [30]
+    assert [swap.swap_in(entry).read() for entry in entries] == [text(seed) for seed in range(30)]
+    swap.check()
+
+
 def test_the_pool_grows_with_its_pages_and_shrinks_with_them() -> None:
     swap = machine()
     assert zswap_stats(swap, "pool_total_size") == [0]
