@@ -306,7 +306,7 @@ class ZswapHandle:
 
         Keys:
             pool_limit_hit: stores refused because the pools were full.
-            reject_reclaim_fail: stores refused because the pools had not shrunk enough since they were full.
+            reject_reclaim_fail: pages that zswap could not write back to make room.
             reject_alloc_fail: stores refused for lack of pool memory.
             reject_kmemcache_fail: stores refused for lack of memory for an entry.
             reject_compress_fail: stores refused because the compressor failed.

@@ -289,7 +289,8 @@ class MemCgroup:
     def memory_max(self, value: str | int) -> None: ...
     @property
     def memory_events(self) -> MemoryEvents:
-        """``memory.events``: counts of the group and all groups below. Read-only; root has no such file."""
+        """``memory.events``: counts of the group and all groups below; with the switch ``memory_localevents``, of
+        the group alone. Read-only; root has no such file."""
     @property
     def memory_events_local(self) -> MemoryEvents:
         """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
@@ -323,8 +324,8 @@ class MemCgroup:
     def memory_swap_max(self, value: str | int) -> None: ...
     @property
     def memory_swap_events(self) -> SwapEvents:
-        """``memory.swap.events``: counts of the group and all groups below. Read-only; root has no such
-        file."""
+        """``memory.swap.events``: counts of the group and all groups below, or as ``memory_events`` of the group
+        alone. Read-only; root has no such file."""
     @property
     def memory_zswap_current(self) -> int:
         """``memory.zswap.current``: bytes of compressed pages of the group and all groups below. Read-only;
@@ -337,8 +338,9 @@ class MemCgroup:
     def memory_zswap_max(self, value: str | int) -> None: ...
     @property
     def memory_zswap_writeback(self) -> int:
-        """``memory.zswap.writeback``: 1 if zswap may write pages of the group back, else 0. Settable; root
-        has this file too."""
+        """``memory.zswap.writeback``: 1 if pages of the group may be written to a device, else 0: with 0, zswap
+        writes none of the pages back, and a swap-out that zswap refuses fails. The file has no effect while
+        zswap is disabled. Settable; root has this file too."""
     @memory_zswap_writeback.setter
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property

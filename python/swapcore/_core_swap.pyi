@@ -56,8 +56,8 @@ class Swap:
         Memory cgroups: ``owner_store`` (``shadow``, ``array``, ``cluster_table``, ``trampoline``),
         ``dead_swapin`` (``default``, ``reparent``, ``fault_mm``, ``reparent_if_shared``), ``shared_count`` (2
         to 15), ``refault_level`` (``default``, ``owner``, ``reclaim_root``), ``idonly_refault`` (``skip``,
-        ``count``), ``rfc_literal``, ``lru_reparent``, ``memcg_stock`` and ``memory_recursiveprot`` (``on``,
-        ``off``)."""
+        ``count``), ``rfc_literal``, ``lru_reparent``, ``memcg_stock``, ``memory_recursiveprot`` and
+        ``memory_localevents`` (``on``, ``off``)."""
 
     # Devices.
 

@@ -95,10 +95,11 @@ impl Swap {
         })
     }
 
-    /// Returns whether pages of a group may be written back from zswap to a device: the group and all groups above it
-    /// must allow the writeback. Kernel: `mem_cgroup_zswap_writeback_enabled`.
+    /// Returns whether pages of a group may be written to a device, by a swap-out or by a writeback from zswap: the
+    /// group and all groups above it must allow the writeback. While zswap is disabled, every group may, because a
+    /// page that must not go to a device could go nowhere. Kernel: `mem_cgroup_zswap_writeback_enabled`.
     pub(crate) fn is_zswap_writeback_enabled(&self, group: Option<&MemCgroup>) -> bool {
-        let (Some(groups), Some(group)) = (self.memcg(), group) else { return true };
+        let (true, Some(groups), Some(group)) = (self.zswap.is_enabled(), self.memcg(), group) else { return true };
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
     }
 

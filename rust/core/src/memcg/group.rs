@@ -71,8 +71,8 @@ pub enum MemcgStat {
 
 pub(super) const NR_STATS: usize = MemcgStat::PgPgOut as usize + 1;
 
-/// Events of a group. On v2 an event of a group is also raised at every ancestor except root. Kernel: `enum
-/// memcg_memory_event`.
+/// Events of a group. On v2 an event of a group is also raised at every ancestor except root, unless the switch
+/// `memory_localevents` is on. Kernel: `enum memcg_memory_event`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum MemcgEvent {
@@ -322,7 +322,8 @@ impl MemCgroup {
         self.gone[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns how often an event was raised at this group or, on v2, at one of its descendants.
+    /// Returns how often an event was raised at this group or, on v2 without `memory_localevents`, at one of its
+    /// descendants.
     pub fn events(&self, event: MemcgEvent) -> u64 {
         self.events[event as usize].load(Ordering::Relaxed)
     }

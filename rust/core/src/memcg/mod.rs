@@ -190,12 +190,14 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Raises an event at a group and, on v2, at all its ancestors except root. Kernel: `memcg_memory_event`.
+    /// Raises an event at a group and, on v2 without the switch `memory_localevents`, at all its ancestors except root.
+    /// Kernel: `memcg_memory_event`.
     pub(crate) fn raise(&self, group: &MemCgroup, event: MemcgEvent) {
         // Relaxed: no thread draws a conclusion from one count about other data.
         group.events_local[event as usize].fetch_add(1, Ordering::Relaxed);
         let raise = |level: &MemCgroup| _ = level.events[event as usize].fetch_add(1, Ordering::Relaxed);
-        if self.do_memsw_account() { raise(group) } else { self.charged_levels(group).for_each(raise) }
+        let is_local = self.do_memsw_account() || self.options.has_local_events;
+        if is_local { raise(group) } else { self.charged_levels(group).for_each(raise) }
     }
 
     /// Raises the event `oom` at the group `level`, whose limit refused a charge of `charged`. If `memory.oom.group`

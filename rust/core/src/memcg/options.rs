@@ -104,6 +104,8 @@ pub struct MemcgOptions {
     /// Protection of a group that no child claims protects the children by their usage. Kernel: the mount option
     /// `memory_recursiveprot`.
     pub has_recursive_protection: bool,
+    /// An event counts in the files of its own group only. Kernel: the mount option `memory_localevents`.
+    pub has_local_events: bool,
 }
 
 impl MemcgOptions {
@@ -162,6 +164,8 @@ switches! {
         memcg_stock: bool = true;
         /// Protection of a group that no child claims protects the children by their usage.
         memory_recursiveprot: bool = true;
+        /// An event of v2 counts at its own group only, and not at the groups above.
+        memory_localevents: bool = false;
     }
 }
 
@@ -186,6 +190,7 @@ impl MemcgSwitches {
             has_lru_reparent: self.lru_reparent,
             has_stock: self.memcg_stock,
             has_recursive_protection: self.memory_recursiveprot,
+            has_local_events: self.memory_localevents,
         };
         if !keeps_record && options.refault_level == RefaultJudge::ReclaimRoot {
             return Err(SwapError::Conflict(RECLAIM_ROOT_NEEDS_A_RECORD));

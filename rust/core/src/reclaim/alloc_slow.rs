@@ -7,7 +7,7 @@ use crate::base::limits::{MAX_RECLAIM_RETRIES, SWAPFILE_CLUSTER};
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::folio::{FolioFlags, FolioRef};
 use crate::machine::Swap;
-use crate::reclaim::ScanControl;
+use crate::reclaim::{ReclaimGroup, ScanControl};
 use crate::slots::take_back::get_folio;
 
 impl Swap {
@@ -22,7 +22,8 @@ impl Swap {
         if !gfp.contains(Gfp::DIRECT_RECLAIM) {
             return memory.alloc(order);
         }
-        let sc = ScanControl::global(order.nr_pages().into(), cpu);
+        let on_low = |group: &ReclaimGroup| self.raise_low(group);
+        let sc = ScanControl { on_low: Some(&on_low), ..ScanControl::global(order.nr_pages().into(), cpu) };
         let is_repeated = order == Order::ZERO && !gfp.contains(Gfp::NORETRY);
         let mut retries = if is_repeated { MAX_RECLAIM_RETRIES } else { 1 };
         loop {

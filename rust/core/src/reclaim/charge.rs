@@ -11,7 +11,7 @@ use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioRef, LockedFolio};
 use crate::machine::Swap;
 use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
-use crate::reclaim::{Reclaimer, ScanControl};
+use crate::reclaim::{ReclaimGroup, Reclaimer, ScanControl};
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
@@ -216,19 +216,28 @@ impl Swap {
         reclaimer: Reclaimer,
         cpu: CpuId,
     ) -> Result<u64> {
-        let groups = self.memcg().expect("a group has a controller");
+        let on_low = |group: &ReclaimGroup| self.raise_low(group);
         let sc = ScanControl {
             target_lruvec: Some(level.lruvec().clone()),
             may_swap: may_swap == MaySwap::Yes,
             reclaimer,
             nr_to_reclaim_pages: nr_pages,
             cpu,
-            on_low: Some(&|group| groups.raise(groups.get(group.css), MemcgEvent::Low)),
+            on_low: Some(&on_low),
         };
         let was_reclaiming = IS_RECLAIMING.replace(true);
         let result = self.try_to_free_pages(&|| self.reclaim_groups(level.css()), &sc);
         IS_RECLAIMING.set(was_reclaiming);
         result
+    }
+
+    /// Raises the event `low` of a group from which reclaim takes pages although `memory.low` protects the group. The
+    /// event is the same in reclaim because of a limit and in reclaim because memory ran out. Kernel:
+    /// `shrink_node_memcgs`.
+    pub(crate) fn raise_low(&self, group: &ReclaimGroup) {
+        if let Some(groups) = self.memcg() {
+            groups.raise(groups.get(group.css), MemcgEvent::Low);
+        }
     }
 
     /// Reclaims pages and delays the task when a charge raised the usage of a group above the group's `memory.high`.

@@ -276,6 +276,7 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     let is_stored = |entry: &&SwpEntry| m.swap.backing(**entry, 1, CPU).expect("on").0.name() == "zswap";
     let stored: Vec<_> = entries.iter().filter(is_stored).copied().collect();
     assert_eq!(stored, entries[24..], "the youngest entries are stored");
+    m.options(|options| options.is_enabled = true);
     m.write(a, "memory.zswap.writeback", "0");
     assert_eq!(shrink(), Err(NOENT), "the group forbids writeback");
     m.check();

@@ -107,6 +107,36 @@ fn a_page_that_a_task_of_another_group_swaps_in_is_charged_to_its_owner() {
 }
 
 #[test]
+fn pages_of_files_are_in_the_statistics_and_on_the_anonymous_lists() {
+    on_all(|swap, hierarchy, store| {
+        let p = GroupHandle::root(&swap).and_then(|root| root.create("P")).expect("a group");
+        let a = p.create("A").expect("a group");
+        let file = file_of(&swap, 8, order(0));
+        (0..4).for_each(|page| write(&file, page, a.css()).expect("memory"));
+        let (own, sums) = match hierarchy {
+            Hierarchy::V2 => (&["file", "shmem"][..], &["file", "shmem"][..]),
+            Hierarchy::V1 => (&["cache", "shmem"][..], &["total_cache", "total_shmem"][..]),
+        };
+        let value = |group: &GroupHandle, key: &str| -> u64 {
+            let text = swap.memcg_read(group.css(), "memory.stat").expect("a file");
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+            line.unwrap_or_else(|| panic!("{key} in {text}")).parse().expect("a number")
+        };
+        let bytes = 4 * PAGE;
+        assert!(own.iter().all(|key| value(&a, key) == bytes), "{hierarchy:?} {store}");
+        assert!(sums.iter().all(|key| value(&p, key) == bytes), "{hierarchy:?} {store}");
+        let lists = ["inactive_anon", "active_anon", "inactive_file", "active_file"].map(|key| value(&a, key));
+        assert_eq!((lists[0] + lists[1], lists[2] + lists[3]), (bytes, 0));
+        assert_eq!(value(&a, if hierarchy == Hierarchy::V2 { "anon" } else { "rss" }), 0);
+        (0..4).for_each(|page| file.writeout(page, CPU).expect("room"));
+        assert!(own.iter().all(|key| value(&a, key) == 0), "{hierarchy:?} {store}");
+        swap.check().expect("every invariant");
+        drop(file);
+        assert_empty(&swap);
+    });
+}
+
+#[test]
 fn willneed_charges_the_owner_and_reads_each_page_alone() {
     on_all(|swap, hierarchy, store| {
         let root = GroupHandle::root(&swap).expect("enabled");
