@@ -342,3 +342,29 @@ def test_mglru_is_chosen_for_a_machine_and_off_by_default() -> None:
     assert sc.Swap(workingset="mglru").nr_cpus == 1
     with pytest.raises(sc.InvalidArgumentError, match="mglru"):
         sc.Swap(workingset="lru_gen")
+
+
+def test_pages_used_again_are_activated_and_active_pages_age() -> None:
+    swap = sc.Swap(memory_pages=512)
+    swap.swapon(sc.Ram("16M"))
+    mm = swap.mm()
+    first = mm.mmap(3000)
+    for start in range(400, 1600, 30):
+        mm.read(first * PAGE, 300 * PAGE)
+        mm.write((first + start) * PAGE, b"x" * (30 * PAGE))
+    stats, stat = swap.stats(), swap.memcg.memory_stat
+    assert stats["pgactivate"] >= 300, "the pages that every round uses became active"
+    assert stat["active_anon"] > 100 * PAGE
+    assert stats["pgrefill"] >= stats["pgdeactivate"] > 0, "active pages are looked at when inactive pages are few"
+    assert stat["active_anon"] + stat["inactive_anon"] == stat["anon"]
+    swap.check()
+
+
+def test_machine_figures_of_memory_are_those_of_the_root_group(disk: sc.Swap) -> None:
+    mm, first = written(disk, 10)
+    locked, _ = written(disk, 4, is_locked=True)
+    mm.pageout(first, 3)
+    stat = disk.memcg.memory_stat
+    assert stat["anon"] == (mm.resident_pages + locked.resident_pages) * PAGE == 11 * PAGE
+    assert stat["active_anon"] + stat["inactive_anon"] == 7 * PAGE
+    assert stat["unevictable"] == 4 * PAGE

@@ -229,3 +229,28 @@ def test_a_device_that_is_on_takes_discards(swap: sc.Swap) -> None:
     assert zram.stats()["mem_used_total"] == 0
     assert swap.stats()["discarded_clusters"] > 0
     assert zram.stats()["notify_free"] == 1023, "a page counts once"
+
+
+def test_a_higher_level_of_an_algorithm_makes_smaller_data(swap: sc.Swap) -> None:
+    try:
+        levels = [sc.Zram("1M", algorithm="zstd", level=level) for level in (1, 19)]
+    except sc.InvalidArgumentError as error:
+        pytest.skip(str(error))
+    rng = random.Random(3)
+    words = [rng.randbytes(rng.randrange(3, 9)) for _ in range(60)]
+    pages = [b"".join(rng.choice(words) for _ in range(1400))[:PAGE] for _ in range(50)]
+    sizes_bytes = []
+    for zram in levels:
+        device = swap.swapon(zram)
+        for entry in [out(swap, page) for page in pages]:
+            assert swap.lookup(entry)["count"] == 1
+        sizes_bytes.append(zram.stats()["compr_data_size"])
+        swap.swapoff(device, lambda slot, _count: swap.swap_in(slot) and None)
+    assert sizes_bytes[1] < 0.97 * sizes_bytes[0]
+
+
+@pytest.mark.parametrize("options", [{"algorithm": "zstd", "level": 99}, {"algorithm": "lz4", "level": 1}], ids=str)
+def test_a_level_that_the_algorithm_does_not_have_is_einval(options: dict[str, str | int]) -> None:
+    with pytest.raises(sc.InvalidArgumentError) as caught:
+        sc.Zram("1M", **options)  # type: ignore[arg-type]
+    assert caught.value.errno == errno.EINVAL
