@@ -70,7 +70,9 @@ def test_pageout_takes_pages_however_recently_they_were_used(disk: sc.Swap) -> N
 def test_pageout_of_a_part_of_a_mapping_leaves_the_rest(disk: sc.Swap) -> None:
     mm, first = written(disk, 16)
     mm.pageout(first + 4, 4)
-    assert [mm.swap_entry(first + page) is not None for page in range(16)] == [4 <= page < 8 for page in range(16)]
+    assert [mm.swap_entry(first + page) is not None for page in range(16)] == [
+        4 <= page < 8 for page in range(16)
+    ]
 
 
 def test_pageout_of_pages_that_are_out_or_were_never_touched_does_nothing(disk: sc.Swap) -> None:

@@ -24,7 +24,9 @@ def disk(tmp_path: Path) -> Iterator[sc.Swap]:
     swap.check()
 
 
-def written(swap: sc.Swap, nr_pages: int, memcg: sc.MemCgroup | None = None, **options: int) -> tuple[sc.Mm, int]:
+def written(
+    swap: sc.Swap, nr_pages: int, memcg: sc.MemCgroup | None = None, **options: int
+) -> tuple[sc.Mm, int]:
     """Maps pages and writes the number of each page into the page."""
     mm = swap.mm(memcg)
     first = mm.mmap(nr_pages, **options)
@@ -245,6 +247,75 @@ def test_swpin_fallback_counts_allocations_that_fail() -> None:
     swap.check()
 
 
+def test_anon_fault_alloc_counts_large_folios_of_first_touches(swap: sc.Swap) -> None:
+    mm = swap.mm()
+    first = mm.mmap(40, anon_order=4)
+    before = swap.stats()
+    mm.write(first * PAGE, b"x" * (40 * PAGE))
+    changes = grown(swap, before)
+    assert changes == {"hugepages-64kB.anon_fault_alloc": 2, "hugepages-32kB.anon_fault_alloc": 1}
+    swap.folio(4)
+    child = mm.fork()
+    child.write(first * PAGE, b"y" * PAGE)
+    assert grown(swap, before) == changes, "a copy, and a folio without a fault, count as nothing"
+
+
+def test_anon_fault_fallback_counts_first_touches_without_memory_for_a_large_folio() -> None:
+    swap = sc.Swap(memory_pages=512)
+    held = [swap.folio() for _ in range(512 - 8)]
+    mm = swap.mm()
+    first = mm.mmap(16, anon_order=4)
+    mm.write(first * PAGE, b"x")
+    stats = swap.stats()
+    assert (stats["hugepages-64kB.anon_fault_fallback"], stats["hugepages-64kB.anon_fault_alloc"]) == (1, 0)
+    assert stats["hugepages-64kB.anon_fault_fallback_charge"] == 0
+    nr_pages = sum(
+        (4 << order) // 4 * stats[f"hugepages-{4 << order}kB.anon_fault_alloc"] for order in range(1, 10)
+    )
+    assert mm.resident_pages == max(nr_pages, 1)
+    del held
+    swap.check()
+
+
+def test_anon_fault_fallback_charge_counts_first_touches_whose_charge_is_refused() -> None:
+    swap = sc.Swap(switches={"memcg_stock": "off"})
+    group = swap.memcg.create("A", memory_max=str(8 * PAGE))
+    mm = swap.mm(group)
+    first = mm.mmap(16, anon_order=4)
+    mm.write(first * PAGE, b"x")
+    stats = swap.stats()
+    for name in ("anon_fault_fallback", "anon_fault_fallback_charge"):
+        assert stats[f"hugepages-64kB.{name}"] == 1
+        assert stats[f"hugepages-32kB.{name}"] == 0
+    assert (stats["hugepages-64kB.anon_fault_alloc"], stats["hugepages-32kB.anon_fault_alloc"]) == (0, 1)
+    assert mm.resident_pages == 8
+    swap.check()
+
+
+def test_split_counts_large_folios_by_the_size_that_is_split(swap: sc.Swap) -> None:
+    swap.swapon(sc.Ram("16M"))
+    before = swap.stats()
+    parts = swap.folio_split(swap.folio(4, b"x"), 2)
+    swap.folio_split(parts[0])
+    changes = grown(swap, before)
+    assert changes == {"hugepages-64kB.split": 1, "hugepages-16kB.split": 1}
+    mm, first = written(swap, 16, anon_order=4)
+    assert mm.pageout(first, 10)["split_folios"] == 1
+    assert swap.stats()["hugepages-64kB.split"] == 2
+
+
+def test_split_failed_counts_folios_that_another_user_keeps_whole(swap: sc.Swap) -> None:
+    folio = swap.folio(4, b"x")
+    with memoryview(folio), pytest.raises(sc.SwapBusyError):
+        swap.folio_split(folio)
+    assert (swap.stats()["hugepages-64kB.split"], swap.stats()["hugepages-64kB.split_failed"]) == (0, 1)
+    with pytest.raises(sc.InvalidArgumentError):
+        swap.folio_split(folio, 4)
+    assert swap.stats()["hugepages-64kB.split_failed"] == 1, "bad arguments are no split"
+    swap.folio_split(folio)
+    assert (swap.stats()["hugepages-64kB.split"], swap.stats()["hugepages-64kB.split_failed"]) == (1, 1)
+
+
 def test_refaults_of_evicted_pages_are_counted(disk: sc.Swap) -> None:
     disk.page_cluster = 0
     mm, first = written(disk, 16)
@@ -355,7 +426,9 @@ def test_pages_used_again_are_activated_and_active_pages_age() -> None:
     stats, stat = swap.stats(), swap.memcg.memory_stat
     assert stats["pgactivate"] >= 300, "the pages that every round uses became active"
     assert stat["active_anon"] > 100 * PAGE
-    assert stats["pgrefill"] >= stats["pgdeactivate"] > 0, "active pages are looked at when inactive pages are few"
+    assert stats["pgrefill"] >= stats["pgdeactivate"] > 0, (
+        "active pages are looked at when inactive pages are few"
+    )
     assert stat["active_anon"] + stat["inactive_anon"] == stat["anon"]
     swap.check()
 

@@ -177,7 +177,9 @@ def test_a_read_leaves_the_figures_of_the_stored_data(swap: sc.Swap, zram: sc.Zr
     assert mm.read(first * PAGE, PAGE) == text(0)
     after = zram.stats()
     names = ("orig_data_size", "compr_data_size", "mem_used_total", "mem_used_max")
-    assert [after[name] for name in names] == [before[name] for name in names], "the child still needs the slot"
+    assert [after[name] for name in names] == [before[name] for name in names], (
+        "the child still needs the slot"
+    )
     assert child.read(first * PAGE, PAGE) == text(0)
 
 
@@ -249,7 +251,9 @@ def test_a_higher_level_of_an_algorithm_makes_smaller_data(swap: sc.Swap) -> Non
     assert sizes_bytes[1] < 0.97 * sizes_bytes[0]
 
 
-@pytest.mark.parametrize("options", [{"algorithm": "zstd", "level": 99}, {"algorithm": "lz4", "level": 1}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"algorithm": "zstd", "level": 99}, {"algorithm": "lz4", "level": 1}], ids=str
+)
 def test_a_level_that_the_algorithm_does_not_have_is_einval(options: dict[str, str | int]) -> None:
     with pytest.raises(sc.InvalidArgumentError) as caught:
         sc.Zram("1M", **options)  # type: ignore[arg-type]
