@@ -43,7 +43,7 @@ RIDDLES = re.compile(
 
 
 def docs() -> list[Path]:
-    """Returns the pages that may define labels; the numbers of facts in the tables of conformance are none."""
+    """Returns the pages that may define labels. The numbers of facts in conformance tables are no labels."""
     pages = [*DOCS.glob("*.md"), *ROOT.glob("*.md")]
     return sorted(page for page in pages if not page.name.startswith("conformance"))
 
