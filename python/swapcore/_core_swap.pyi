@@ -442,7 +442,11 @@ class Swap:
 
         For each order above 0, with the directory of the mTHP counters in front, such as
         ``hugepages-64kB.swpout``, in folios: ``swpin``, ``swpin_fallback``, ``swpin_fallback_charge``,
-        ``swpout``, ``swpout_fallback``, ``zswpout``, ``alloc_failures``."""
+        ``swpout``, ``swpout_fallback``, ``zswpout``, ``alloc_failures``; ``anon_fault_alloc`` and ``shmem_alloc``
+        made by a first touch of an address space and of a file, ``anon_fault_fallback`` and ``shmem_fallback`` for
+        which a first touch used a smaller folio, the parts ``anon_fault_fallback_charge`` and
+        ``shmem_fallback_charge`` of these because a charge was refused; ``split``, and ``split_failed`` because the
+        folio had another user."""
     def memory(self) -> SwapMemory:
         """Returns exact byte counts of the whole subsystem, with all its devices."""
     def dump(self) -> SwapDump:

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
-use crate::machine::{OnCpu, Swap};
+use crate::machine::{OnCpu, OrderEvent, Swap};
 use crate::table::SwapTable;
 
 /// Returns the number of references to a folio when only its `nr_mapped` mappings, the cache and one other known user
@@ -124,10 +124,20 @@ impl Swap {
             let (what, high) = ("order after the split", u64::from(folio.order().get()).saturating_sub(1));
             return Err(SwapError::OutOfRange { what, value: order.get().into(), low: 0, high });
         }
-        let locked = folio.folio().lock_for_io()?;
         let nr_mapped =
             |part: Range<u32>| pages.end.clamp(part.start, part.end) - pages.start.clamp(part.start, part.end);
-        self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped)
+        let old_order = folio.order();
+        let locked = folio.folio().lock_for_io();
+        let split = locked.and_then(|locked| self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped));
+        self.count_split(old_order, split, cpu)
+    }
+
+    /// Counts the outcome of the split of a folio of `order`, and returns the outcome. Errors: `BadCpu` (EINVAL); the
+    /// error of the split.
+    pub(crate) fn count_split<T>(&self, order: Order, split: Result<T>, cpu: CpuId) -> Result<T> {
+        let event = if split.is_ok() { OrderEvent::Split } else { OrderEvent::SplitFailed };
+        self.on_cpu(cpu)?.counters().count_order(event, order);
+        split
     }
 }
 

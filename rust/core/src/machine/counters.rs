@@ -77,9 +77,27 @@ pub(crate) enum OrderEvent {
     OutFallback,
     /// Folios stored in zswap. Kernel: `MTHP_STAT_ZSWPOUT`.
     ZswpOut,
+    /// Folios of an address space that a first touch made. Kernel: `MTHP_STAT_ANON_FAULT_ALLOC`.
+    AnonFaultAlloc,
+    /// First touches that fell back to a smaller order. Kernel: `MTHP_STAT_ANON_FAULT_FALLBACK`.
+    AnonFaultFallback,
+    /// First touches that fell back to a smaller order because a charge was refused. Kernel:
+    /// `MTHP_STAT_ANON_FAULT_FALLBACK_CHARGE`.
+    AnonFaultFallbackCharge,
+    /// Folios of a file in memory that a first touch made. Kernel: `MTHP_STAT_SHMEM_ALLOC`.
+    ShmemAlloc,
+    /// First touches of a file that fell back to a smaller order. Kernel: `MTHP_STAT_SHMEM_FALLBACK`.
+    ShmemFallback,
+    /// First touches of a file that fell back to a smaller order because a charge was refused. Kernel:
+    /// `MTHP_STAT_SHMEM_FALLBACK_CHARGE`.
+    ShmemFallbackCharge,
+    /// Folios that were split. Kernel: `MTHP_STAT_SPLIT`.
+    Split,
+    /// Folios that a split left whole, because the folio had another user. Kernel: `MTHP_STAT_SPLIT_FAILED`.
+    SplitFailed,
 }
 
-const NR_ORDER_EVENTS: usize = OrderEvent::ZswpOut as usize + 1;
+const NR_ORDER_EVENTS: usize = OrderEvent::SplitFailed as usize + 1;
 
 /// Counters of one CPU. The holder of the CPU's local lock changes the counters with plain stores, and any thread may
 /// read the counters. So a sum over CPUs is exact while no operation is in progress, else wrong by at most one

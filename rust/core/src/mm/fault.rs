@@ -9,7 +9,7 @@ use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CpuId, Order, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::machine::Event;
+use crate::machine::{Event, OrderEvent};
 use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
 use crate::slots::owner::CacheExit;
@@ -107,14 +107,19 @@ impl Mm {
                         for (page, pte) in entries.iter_mut().enumerate() {
                             *pte = Pte::exclusive(folio.pfn(), page as u16);
                         }
-                        return Ok(());
+                        drop(table);
+                        return self.swap.count_large(OrderEvent::AnonFaultAlloc, order, cpu);
                     }
                     if table[index(vpn)] != Pte::None {
                         return Ok(());
                     }
                 }
                 Some((_, Err(error))) if order == Order::ZERO => return Err(error),
-                _ => {}
+                Some((_, Err(error))) => {
+                    let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
+                    self.swap.count_touch_fallback(&error, events, order, cpu)?;
+                }
+                None => {}
             }
             order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
         }

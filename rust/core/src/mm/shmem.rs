@@ -11,7 +11,7 @@ use crate::base::gfp::{Gfp, thp_limit_gfp_mask};
 use crate::base::sync::SpinGuard;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::machine::Swap;
+use crate::machine::{OrderEvent, Swap};
 use crate::rmap::FileMapping;
 pub use crate::rmap::ShmemEntry;
 use crate::slots::owner::CacheExit;
@@ -94,12 +94,17 @@ impl Shmem {
             if entries[index as usize] != ShmemEntry::None {
                 return Ok(());
             }
+            if let Err(error) = &folio {
+                let events = (OrderEvent::ShmemFallback, OrderEvent::ShmemFallbackCharge);
+                self.swap.count_touch_fallback(error, events, order, cpu)?;
+            }
             let is_free =
                 entries.get(first..first + nr_pages).is_some_and(|range| range.iter().all(|e| *e == ShmemEntry::None));
             order = match folio {
                 Ok(folio) if is_free => {
                     self.mapping.fill(&mut entries, first, folio.folio());
-                    return Ok(());
+                    drop(entries);
+                    return self.swap.count_large(OrderEvent::ShmemAlloc, order, cpu);
                 }
                 Err(error) if order == Order::ZERO => return Err(error),
                 Err(error) if !matches!(error, SwapError::NoMemory(_)) => Order::ZERO,

@@ -278,10 +278,17 @@ impl Swap {
     /// not know an entry that maps the folio. After an error nothing is changed. Locks: all page tables of the folio,
     /// then the local lock.
     pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
+        let order = locked.order();
+        let split = match self.file_mappings.mapping_of(locked.folio()) {
+            Some(mapping) => self.split_file_folio(locked, &mapping, cpu),
+            None => self.split_anon_folio(locked, cpu),
+        };
+        self.count_split(order, split, cpu)
+    }
+
+    /// Splits a locked folio of address spaces, as [`Swap::split_folio`] does.
+    fn split_anon_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
         let folio = locked.folio();
-        if let Some(mapping) = self.file_mappings.mapping_of(folio) {
-            return self.split_file_folio(locked, &mapping, cpu);
-        }
         let split = self.anon_vmas.with_all_entries(folio, |entries| {
             let mut nr_mapped = vec![0; folio.nr_pages() as usize];
             entries.iter().for_each(|(page, _)| nr_mapped[*page as usize] += 1);

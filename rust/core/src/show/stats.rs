@@ -62,6 +62,14 @@ impl Swap {
                 ("swpout", OrderEvent::Out),
                 ("swpout_fallback", OrderEvent::OutFallback),
                 ("zswpout", OrderEvent::ZswpOut),
+                ("anon_fault_alloc", OrderEvent::AnonFaultAlloc),
+                ("anon_fault_fallback", OrderEvent::AnonFaultFallback),
+                ("anon_fault_fallback_charge", OrderEvent::AnonFaultFallbackCharge),
+                ("shmem_alloc", OrderEvent::ShmemAlloc),
+                ("shmem_fallback", OrderEvent::ShmemFallback),
+                ("shmem_fallback_charge", OrderEvent::ShmemFallbackCharge),
+                ("split", OrderEvent::Split),
+                ("split_failed", OrderEvent::SplitFailed),
             ];
             let named = by_order
                 .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));

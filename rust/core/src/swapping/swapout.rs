@@ -8,7 +8,7 @@ use crate::base::gfp::Gfp;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
-use crate::machine::{Event, Swap};
+use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::MemcgStat;
 use crate::reclaim::pageout::set_active;
 use crate::swapping::swapin::{Orders, Swapin};
@@ -44,6 +44,32 @@ impl Swap {
         let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
         self.end_operation(active);
         charged.map(|()| folio)
+    }
+
+    /// Counts an event of a folio of `order`, unless the folio is a single page. Errors: `BadCpu` (EINVAL).
+    pub(crate) fn count_large(&self, event: OrderEvent, order: Order, cpu: CpuId) -> Result<()> {
+        if order != Order::ZERO {
+            self.on_cpu(cpu)?.counters().count_order(event, order);
+        }
+        Ok(())
+    }
+
+    /// Counts that a first touch got no folio of `order` and falls back to a smaller order. `events` are the events of
+    /// all fallbacks and of the fallbacks whose charge was refused. Errors: `BadCpu` (EINVAL).
+    pub(crate) fn count_touch_fallback(
+        &self,
+        error: &SwapError,
+        events: (OrderEvent, OrderEvent),
+        order: Order,
+        cpu: CpuId,
+    ) -> Result<()> {
+        if error.is_no_memory() {
+            self.count_large(events.0, order, cpu)?;
+            if !matches!(error, SwapError::NoMemory(_)) {
+                self.count_large(events.1, order, cpu)?;
+            }
+        }
+        Ok(())
     }
 
     /// Fills a new folio with zeros and adds the folio to its LRU list. Errors: as

@@ -156,6 +156,23 @@ fn a_reset_device_is_as_new() {
 }
 
 #[test]
+fn a_page_that_does_not_decompress_is_a_failed_read() {
+    let zram = device(None);
+    zram.write(FIRST, &[text(), text()].concat()).expect("room");
+    let word = zram.slots[FIRST.0 as usize][0].load(Ordering::Relaxed);
+    let State::Stored(handle, bytes) = State::unpack(word) else { panic!("text compresses") };
+    // One byte less cuts the end of the compressed data off.
+    zram.slots[FIRST.0 as usize][0].store(State::Stored(handle, bytes - 1).pack(), Ordering::Relaxed);
+    let mut back = vec![0; PAGE_SIZE];
+    let error = zram.read(FIRST, &mut back).expect_err("damaged data");
+    assert_eq!((error.errno(), figure(&zram, "failed_reads")), (5, 1));
+    zram.read(FIRST.plus(1), &mut back).expect("whole");
+    assert_eq!((back == text(), figure(&zram, "failed_reads")), (true, 1));
+    zram.slots[FIRST.0 as usize][0].store(word, Ordering::Relaxed);
+    zram.read(FIRST, &mut back).expect("whole again");
+}
+
+#[test]
 fn compaction_keeps_the_data() {
     let zram = device(None);
     let pages: Vec<_> = (0..600u32).map(|i| [&i.to_ne_bytes(), &text()[4..]].concat()).collect();

@@ -223,6 +223,40 @@ fn reclaim_splits_a_large_folio_that_the_file_lost_a_page_of() {
 }
 
 #[test]
+fn large_folios_of_first_touches_and_their_fallbacks_are_counted() {
+    let swap = machine(Hierarchy::V2, "shadow");
+    let a = GroupHandle::root(&swap).and_then(|root| root.create("A")).expect("a group");
+    let counts = |size: &str| {
+        ["shmem_alloc", "shmem_fallback", "shmem_fallback_charge", "split"]
+            .map(|name| stat(&swap, &format!("hugepages-{size}.{name}")))
+    };
+    let file = file_of(&swap, 40, order(4));
+    write(&file, 3, a.css()).expect("memory");
+    write(&file, 4, a.css()).expect("in memory");
+    assert_eq!((counts("64kB"), counts("32kB")), ([1, 0, 0, 0], [0; 4]));
+    write(&file, 33, a.css()).expect("memory");
+    assert_eq!(
+        (counts("64kB"), counts("32kB")),
+        ([1, 0, 0, 0], [1, 0, 0, 0]),
+        "a smaller folio at the end falls back from nothing"
+    );
+    swap.memcg_write(a.css(), "memory.swap.max", "0", false, CPU).expect("a limit");
+    swap.memcg_write(a.css(), "memory.max", "112K", false, CPU).expect("a limit");
+    write(&file, 17, a.css()).expect("a single page has room");
+    assert_eq!(
+        (counts("64kB"), counts("32kB")),
+        ([1, 1, 1, 0], [1, 0, 0, 0]),
+        "a refused charge ends in a single page"
+    );
+    file.truncate(5..6, CPU).expect("in the file");
+    swap.memcg_write(a.css(), "memory.swap.max", "max", false, CPU).expect("a limit");
+    swap.memcg_write(a.css(), "memory.reclaim", "64K", false, CPU).expect("room in swap");
+    assert_eq!(counts("64kB")[3], 1, "the cut folio is split");
+    drop(file);
+    assert_empty(&swap);
+}
+
+#[test]
 fn files_larger_than_memory_keep_their_content() {
     let swap = machine(Hierarchy::V1, "cluster_table");
     std::thread::scope(|scope| {
