@@ -3,8 +3,8 @@
 ``cpu`` arguments name the CPU whose hints and local lock a call uses. None means the calling thread's number
 modulo ``nr_cpus``. Threads get their numbers in the order of their first call, and a thread keeps its number.
 Counts are pages of 4 KiB unless a name ends in ``bytes``. The errno EINVAL is raised as
-`swapcore.InvalidArgumentError`, and the errno ENOENT as `swapcore.EntryGoneError`. "Detaches" means that
-other Python threads run during the call. The core holds no lock while Python code runs (a hook, a signal
+`swapcore.InvalidArgumentError`, and the errno ENOENT as `swapcore.EntryGoneError`. "Releases the GIL" means
+that other Python threads run during the call. The core holds no lock while Python code runs (a hook, a signal
 handler, ``unuse`` or ``progress``), so the Python code may call any function.
 
 The stubs are split into files ``_core_*.pyi``. At run time only the module ``_core`` exists.

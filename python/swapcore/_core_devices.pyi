@@ -71,8 +71,8 @@ class Storage:
         value is out of range."""
     @staticmethod
     def file(
-        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None,
-        fixpgsz: bool = False
+        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None =
+        None, fixpgsz: bool = False
     ) -> Storage:
         """Opens a swap file or block device that has a header of mkswap.
 
@@ -92,10 +92,11 @@ class Storage:
         header stay. Errors, with nothing changed: EINVAL, the label does not fit, or neither the storage nor
         a storage that it wraps is a `file`; `SwapBusyError` (EBUSY), the storage is on, because the kernel
         refuses writes to a swap file that is on; `SwapIOError`, the header cannot be read. If the write
-        fails, the header in the file is undefined. Detaches. Kernel: ``swaplabel`` of util-linux."""
+        fails, the header in the file is undefined. Releases the GIL. Kernel: ``swaplabel`` of util-linux."""
     @staticmethod
     def create_file(
-        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
+        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None,
+        sparse: bool = False
     ) -> None:
         """Makes a swap file of ``pages`` pages with a header and with mode 0600.
 
@@ -181,7 +182,7 @@ class Storage:
         """Drops all pages of a `zram`, gives their memory back, zeroes the statistics and removes the limit.
 
         Errors, with nothing changed: `SwapBusyError` (EBUSY), the storage is on; EINVAL, another storage.
-        Detaches. Kernel: a write to ``reset``; differs: size and algorithm stay."""
+        Releases the GIL. Kernel: a write to ``reset``; differs: size and algorithm stay."""
     @property
     def is_synchronous(self) -> bool:
         """True if the storage is as fast as memory. A swap-in from such a storage reads no other page ahead
@@ -321,8 +322,8 @@ class ZswapHandle:
     def pools(self) -> list[ZswapPool]:
         """Returns the figures of each pool; the pool that takes new pages is the first."""
     def set_faults(
-        self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
-        seed: int = 0
+        self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float =
+        0.0, seed: int = 0
     ) -> None:
         """Replaces the failures to inject, each with a probability, 0.0 to 1.0; a call without arguments
         plans no failure.

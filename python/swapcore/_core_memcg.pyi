@@ -52,8 +52,9 @@ class OomControl(TypedDict):
 class MemcgFile:
     """An open file of a group, made by `MemCgroup.open`. Kernel: a file descriptor.
 
-    A write to ``memory.peak`` or ``memory.swap.peak`` through the object resets the peak for this object alone.
-    The object keeps its group alive, but not online. A ``with`` statement closes the file at its end."""
+    A write to ``memory.peak`` or ``memory.swap.peak`` through the object resets the peak for this object
+    alone. The object keeps its group alive, but not online. A ``with`` statement closes the file at its
+    end."""
 
     @property
     def name(self) -> str:
@@ -66,9 +67,11 @@ class MemcgFile:
 
         Errors: EBADF, the file is closed; EINVAL, the file is write-only. Kernel: `pread` at offset 0."""
     def write(self, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Detaches.
+        """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Releases the
+        GIL.
 
-        Errors: EBADF, the file is closed; the errors of `MemCgroup.write`. Kernel: `write`, ``O_NONBLOCK``."""
+        Errors: EBADF, the file is closed; the errors of `MemCgroup.write`. Kernel: `write`,
+        ``O_NONBLOCK``."""
     def close(self) -> None:
         """Closes the file; a second call changes nothing. Kernel: `close`."""
     def __enter__(self) -> MemcgFile: ...
@@ -126,7 +129,7 @@ class MemCgroup:
         Errors: EBUSY, the group has tasks or groups below it, or, with the switch ``lru_reparent``, a folio
         that a handle locked (``Folio.locked``); ENODEV, the group is already removed; EINVAL, the group is
         root.
-        Detaches. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
+        Releases the GIL. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
         `mem_cgroup_css_offline`."""
     def read(self, file: str) -> str:
         """Returns the text of a file; the files of a removed group stay readable.
@@ -238,9 +241,9 @@ class MemCgroup:
         """Replaces the policy of this group; a group that is made below this group afterwards starts with the
         same policy, except for the devices. Kernel: none.
 
-        Each call sets all four rules, so an argument that is left out resets its rule to the default. ``allow_swap``
-        says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
-        ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
+        Each call sets all four rules, so an argument that is left out resets its rule to the default.
+        ``allow_swap`` says whether folios of the group may be swapped out. ``dead_owner`` is a word of the
+        switch ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
         devices that may hold data of the group, the best first, as far as the groups above allow these
         devices; None allows the devices of the group above, and for root all devices, by priority. If a
         virtual device is among them, only the real devices among them back its slots, and without a real
@@ -258,9 +261,9 @@ class MemCgroup:
         no such file."""
     @property
     def memory_peak(self) -> int:
-        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. A write of any text but the
-        empty one resets the value for `read` and this attribute, not for a file of `open`; root has no such
-        file."""
+        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. A write of any text but
+        the empty one resets the value for `read` and this attribute, not for a file of `open`; root has no
+        such file."""
     @memory_peak.setter
     def memory_peak(self, value: str | int) -> None: ...
     @property
@@ -271,8 +274,8 @@ class MemCgroup:
     def memory_min(self, value: str | int) -> None: ...
     @property
     def memory_low(self) -> int | Literal["max"]:
-        """``memory.low``: bytes that reclaim takes only after all other memory, as far as the groups above have
-        this protection. Settable; root has no such file."""
+        """``memory.low``: bytes that reclaim takes only after all other memory, as far as the groups above
+        have this protection. Settable; root has no such file."""
     @memory_low.setter
     def memory_low(self, value: str | int) -> None: ...
     @property
@@ -289,15 +292,15 @@ class MemCgroup:
     def memory_max(self, value: str | int) -> None: ...
     @property
     def memory_events(self) -> MemoryEvents:
-        """``memory.events``: counts of the group and all groups below; with the switch ``memory_localevents``, of
-        the group alone. Read-only; root has no such file."""
+        """``memory.events``: counts of the group and all groups below; with the switch
+        ``memory_localevents``, of the group alone. Read-only; root has no such file."""
     @property
     def memory_events_local(self) -> MemoryEvents:
         """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
     @property
     def memory_oom_group(self) -> int:
-        """``memory.oom.group``: 1 when the group with all groups below is one workload for the OOM killer, else
-        0. Settable; root has no such file."""
+        """``memory.oom.group``: 1 when the group with all groups below is one workload for the OOM killer,
+        else 0. Settable; root has no such file."""
     @memory_oom_group.setter
     def memory_oom_group(self, value: str | int) -> None: ...
     @property
@@ -306,8 +309,8 @@ class MemCgroup:
         has no such file."""
     @property
     def memory_swap_peak(self) -> int:
-        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets the
-        value as that of ``memory_peak``; root has no such file."""
+        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets
+        the value as that of ``memory_peak``; root has no such file."""
     @memory_swap_peak.setter
     def memory_swap_peak(self, value: str | int) -> None: ...
     @property
@@ -324,8 +327,8 @@ class MemCgroup:
     def memory_swap_max(self, value: str | int) -> None: ...
     @property
     def memory_swap_events(self) -> SwapEvents:
-        """``memory.swap.events``: counts of the group and all groups below, or as ``memory_events`` of the group
-        alone. Read-only; root has no such file."""
+        """``memory.swap.events``: counts of the group and all groups below, or as ``memory_events`` of the
+        group alone. Read-only; root has no such file."""
     @property
     def memory_zswap_current(self) -> int:
         """``memory.zswap.current``: bytes of compressed pages of the group and all groups below. Read-only;
@@ -338,9 +341,9 @@ class MemCgroup:
     def memory_zswap_max(self, value: str | int) -> None: ...
     @property
     def memory_zswap_writeback(self) -> int:
-        """``memory.zswap.writeback``: 1 if pages of the group may be written to a device, else 0: with 0, zswap
-        writes none of the pages back, and a swap-out that zswap refuses fails. The file has no effect while
-        zswap is disabled. Settable; root has this file too."""
+        """``memory.zswap.writeback``: 1 if pages of the group may be written to a device, else 0: with 0,
+        zswap writes none of the pages back, and a swap-out that zswap refuses fails. The file has no effect
+        while zswap is disabled. Settable; root has this file too."""
     @memory_zswap_writeback.setter
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property

@@ -113,10 +113,11 @@ class Mm:
 
     `Swap.mm` makes address spaces. A page number times `PAGE_SIZE` is an address. When the object is dropped,
     all pages are unmapped, and memory and slots that no other address space uses are freed. Each call
-    detaches from the interpreter. If a signal handler raises, the call ends between two pages."""
+    releases the GIL. If a signal handler raises, the call ends between two pages."""
 
     def mmap(
-        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False,
+        is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
@@ -155,13 +156,13 @@ class Mm:
         error swapped out: EFAULT, a page is not mapped; EINVAL, a mapping is locked. Kernel:
         ``MADV_PAGEOUT``, `madvise_pageout`."""
     def willneed(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> int:
-        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that were
-        read.
+        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that
+        were read.
 
-        Each page is read as a single page and is not mapped; the next fault finds it. The owner of the slot is
-        charged. A page that cannot be read is skipped. Errors, with the pages before the error read: EFAULT, a
-        page is not mapped. Kernel: ``MADV_WILLNEED``, `read_swap_cache_async`, whose reads go on after the
-        call."""
+        Each page is read as a single page and is not mapped; the next fault finds it. The owner of the slot
+        is charged. A page that cannot be read is skipped. Errors, with the pages before the error read:
+        EFAULT, a page is not mapped. Kernel: ``MADV_WILLNEED``, `read_swap_cache_async`, whose reads go on
+        after the call."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
         """Drops the pages of a range, which read as zeros afterwards.
 

@@ -110,10 +110,11 @@ class SwapMemory(DeviceMemory):
     zswap_map_bytes: int
     """Bytes of the map that finds the zswap entries of slots that have no virtual word."""
     zswap_entry_bytes: int
-    """Bytes of the entries of zswap, without the compressed data, which ``Swap.zswap.stats()["pool_total_size"]`` counts."""
+    """Bytes of the entries of zswap, without the compressed data, which
+    ``Swap.zswap.stats()["pool_total_size"]`` counts."""
     zswap_kept_bytes: int
-    """Bytes of the records of the zspages of zswap, and of memory of freed zspages that a pool keeps for reuse (at most 4 MiB
-    a pool, until the next swapoff)."""
+    """Bytes of the records of the zspages of zswap, and of memory of freed zspages that a pool keeps for
+    reuse (at most 4 MiB a pool, until the next swapoff)."""
 
 @type_check_only
 class ClusterColumns(TypedDict):
@@ -176,8 +177,8 @@ class DeviceDump(TypedDict):
     next: dict[int, int]
     """The next slot of a rotational device by order; orders without a position are left out."""
     named_hints: list[dict[int, tuple[int, int]]]
-    """For each CPU the hint by order of requests that name this device, in the form of ``SwapDump.hints``. Such
-    requests come from a group whose policy names devices, and from `Swap.move_backing`."""
+    """For each CPU the hint by order of requests that name this device, in the form of ``SwapDump.hints``.
+    Such requests come from a group whose policy names devices, and from `Swap.move_backing`."""
 
 @type_check_only
 class SwapDump(TypedDict):

@@ -51,7 +51,7 @@ class _Scene(NamedTuple):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that choose and configure a listing."""
+    """Adds the arguments that choose a listing (groups, devices, zswap, memory) and set its options."""
     group = parser.add_argument_group("one listing instead of the listing of a device")
     add_flags(group, **{name: scene.about for name, scene in SCENES.items()})
     options = parser.add_argument_group("options of these listings")

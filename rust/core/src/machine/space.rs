@@ -24,7 +24,8 @@ pub(super) struct SpaceTotals {
     counted_virtual: AtomicU32,
     /// Types of the enabled devices that a shrink has closed in part.
     closing: AtomicU32,
-    /// Free slots of each type that the allocator does not hand out, because they lie beyond the limit of a shrink.
+    /// Free slots of each type that the allocator does not hand out, because they lie beyond the new end of a
+    /// device that is being made smaller.
     closed: [AtomicI64; MAX_SWAPFILES],
 }
 
@@ -35,7 +36,7 @@ impl Swap {
     }
 
     /// Returns the number of free slots of all enabled devices that count as swap space, without the slots beyond the
-    /// limit of a shrink, which the allocator does not hand out. Kernel: `nr_swap_pages`.
+    /// new end of a device that is being made smaller, which the allocator does not hand out. Kernel: `nr_swap_pages`.
     ///
     /// While swapoff empties a device, the total does not contain the size of the device, but the slots in use on the
     /// device are still subtracted, as in the kernel.
@@ -55,7 +56,7 @@ impl Swap {
         }
     }
 
-    /// Returns the number of free slots beyond the limits of shrinks, on the devices of a mask.
+    /// Returns the number of free slots beyond the new ends of the devices of a mask that are being made smaller.
     #[cold]
     fn closed_of(&self, types: u32) -> i64 {
         // Relaxed: as in `nr_swap_pages`.
@@ -63,7 +64,8 @@ impl Swap {
         types.map(|ty| self.space.closed[ty].load(Ordering::Relaxed)).sum()
     }
 
-    /// Counts slots that were freed beyond the limit of a shrink.
+    /// Counts freed slots beyond the new end of a device that is being made smaller. The allocator does not hand these
+    /// slots out.
     #[cold]
     pub(crate) fn add_closed(&self, ty: SwpType, nr: u32) {
         // Relaxed: as in `nr_swap_pages`.
