@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn profiles_have_the_owner_store_and_the_zswap_rule_of_their_kernel() {
+        let words = |profile: Profile| {
+            let words = profile.switches().words();
+            ["owner_store", "rfc_literal", "zswap_large_swapin"]
+                .map(|switch| words.iter().find(|(name, _)| *name == switch).expect("a switch").1.clone())
+        };
+        assert_eq!(words(Profile::V618), ["array", "off", "never"]);
+        assert_eq!(words(Profile::P3), ["array", "off", "never"]);
+        assert_eq!(words(Profile::Series), ["shadow", "off", "never"]);
+        assert_eq!(words(Profile::Newest), ["shadow", "off", "unless_stored"]);
+    }
+
+    #[test]
     fn unknown_words_are_refused() {
         let mut switches = Profile::Newest.switches();
         assert!(switches.set("rule_u", "maybe").is_err());

@@ -36,7 +36,8 @@ impl Swap {
     }
 
     /// Returns the number of free slots of all enabled devices that count as swap space, without the slots beyond the
-    /// new end of a device that is being made smaller, which the allocator does not hand out. Kernel: `nr_swap_pages`.
+    /// new end of a device that is being made smaller, which the allocator does not hand out. Kernel:
+    /// `nr_swap_pages`.
     ///
     /// While swapoff empties a device, the total does not contain the size of the device, but the slots in use on the
     /// device are still subtracted, as in the kernel.
