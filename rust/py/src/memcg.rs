@@ -295,5 +295,5 @@ file_properties! {
     memory_zswap_current memory_zswap_max memory_zswap_writeback
     memory_usage_in_bytes memory_limit_in_bytes memory_max_usage_in_bytes memory_failcnt
     memory_memsw_usage_in_bytes memory_memsw_limit_in_bytes memory_memsw_max_usage_in_bytes memory_memsw_failcnt
-    memory_swappiness memory_oom_control
+    memory_swappiness memory_oom_control memory_use_hierarchy memory_move_charge_at_immigrate
 }

@@ -26,6 +26,8 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.stat", Text(text_v1), ReadOnly),
     file("memory.force_empty", WriteOnly, Call(|write| write.force_empty())),
     file("memory.oom_control", Text(oom_control), Call(set_oom_control)),
+    file("memory.use_hierarchy", Number(|_| 1), Call(set_use_hierarchy)),
+    file("memory.move_charge_at_immigrate", Number(|_| 0), SetNumber(0, |_, _| ())),
 ];
 
 /// Makes a line of the table. Root has every file.
@@ -49,6 +51,11 @@ fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
 fn oom_control(target: TargetGroup<'_>) -> String {
     let is_disabled = u8::from(target.group.is_oom_kill_disabled());
     format!("oom_kill_disable {is_disabled}\nunder_oom 0\noom_kill {}\n", target.group.events(MemcgEvent::OomKill))
+}
+
+/// Accepts only 1, because every group is hierarchical. Kernel: `mem_cgroup_hierarchy_write`.
+fn set_use_hierarchy(write: FileWrite<'_>) -> Result<()> {
+    if write.number(1)? == 1 { Ok(()) } else { Err(write.refused(Errno::INVAL, "every group is hierarchical")) }
 }
 
 fn set_oom_control(write: FileWrite<'_>) -> Result<()> {

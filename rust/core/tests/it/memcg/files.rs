@@ -97,7 +97,7 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let v1 = machine(Hierarchy::V1);
     let root = GroupHandle::root(&v1).expect("enabled");
     let names = v1.memcg_files(root.css()).expect("enabled");
-    assert_eq!(names.len(), 12);
+    assert_eq!(names.len(), 14);
     assert!(names.contains(&"memory.memsw.limit_in_bytes") && !names.contains(&"memory.max"));
 }
 
