@@ -51,8 +51,8 @@ pub(crate) trait ZswapShrinker: Debug + Send + Sync {
     /// back. Errors: as [`Swap::shrink_memcg`].
     fn make_room(&self, swap: &Swap, css: CssId, cpu: CpuId) -> Result<u64>;
 
-    /// Writes back as many zswap pages of a group as reclaim at a priority asks for. Returns the number of pages that
-    /// were written back. `css` is `None` while memcg is disabled.
+    /// Writes back the number of zswap pages of a group that reclaim with the scan priority `priority` asks for.
+    /// Returns the number of pages that were written back. `css` is `None` while memcg is disabled.
     fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64;
 }
 
@@ -173,7 +173,7 @@ impl Swap {
         types.into_iter().filter_map(|ty| active.devices[ty.index()].clone()).collect()
     }
 
-    /// Returns the number of slots whose entry holds a folio. Kernel: `nr_swapcached`, summed over nodes.
+    /// Returns the number of slots whose table entry holds a folio. Kernel: `nr_swapcached`, summed over nodes.
     pub fn nr_swapcache_pages(&self) -> u64 {
         // Relaxed: as in `inuse_pages`.
         self.counters.iter().map(|cpu| cpu.cached.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
@@ -218,12 +218,12 @@ impl Swap {
         self.counters.iter().map(|cpu| of(cpu).load(Ordering::Relaxed)).sum()
     }
 
-    /// Returns the number of runs of an order that were handed out.
+    /// Returns the number of runs of slots of an order that were handed out.
     pub fn runs(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.runs[order.index()])
     }
 
-    /// Returns the number of requests of an order that failed.
+    /// Returns the number of requests for slots of an order that failed.
     pub fn failures(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.failures[order.index()])
     }
