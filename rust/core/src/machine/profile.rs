@@ -119,7 +119,8 @@ words! {
         /// The zero marks of the range are checked first, then the target slot. Kernel: the swap table series, phase
         /// IV, as posted.
         ZeroFirst = "zero_first",
-        /// The target slot is checked first, then each slot of the range. Kernel: the swap table series, phase IV, as merged.
+        /// The target slot is checked first, then each slot of the range. Kernel: the swap table series, phase IV, as
+        /// merged.
         TargetFirst = "target_first",
     }
 }

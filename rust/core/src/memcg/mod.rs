@@ -201,10 +201,11 @@ impl MemCgroups {
     }
 
     /// Raises the event `oom` at the group `level`, whose limit refused a charge of `charged`. If `memory.oom.group`
-    /// makes a group between both an indivisible workload, `oom_group_kill` is raised at the highest such group.
+    /// is set at a group on the path from `charged` up to `level`, the event `oom_group_kill` is raised at the
+    /// highest such group.
     ///
-    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the charge
-    /// that fails stands for the task that the OOM killer would choose.
+    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the group
+    /// `charged` stands for the group of the task that the OOM killer would choose.
     pub(crate) fn raise_oom(&self, level: &MemCgroup, charged: &MemCgroup) {
         self.raise(level, MemcgEvent::Oom);
         let mut oom_group = None;
@@ -332,8 +333,8 @@ impl MemCgroups {
         group.is_online().then_some(()).ok_or_else(removed)
     }
 
-    /// Takes a group offline. No task can enter the group afterwards, and the group is freed when nothing refers to
-    /// it any more. Kernel: `rmdir`, `mem_cgroup_css_offline`.
+    /// Takes a group offline. No task can enter the group afterwards, and the group is freed when its last reference
+    /// is dropped. Kernel: `rmdir`, `mem_cgroup_css_offline`.
     ///
     /// Errors, all `Cgroup`: EINVAL for root; ENODEV when the group is already removed; EBUSY when the group has
     /// children or tasks. Locks: the tree lock.
@@ -500,7 +501,7 @@ impl MemCgroups {
 
     /// Sets the usage above which the tasks of a group are throttled.
     pub fn set_high(&self, group: &MemCgroup, which: CounterKind, pages: u64) {
-        // Relaxed: a charge that still reads the old value counts as an earlier charge.
+        // Relaxed: a charge that reads the old value acts as if it had run before this call.
         self.has_high.store(true, Ordering::Relaxed);
         group.counter(which).set_high(pages);
     }
@@ -530,7 +531,8 @@ impl MemCgroups {
             })
     }
 
-    /// Returns the number of bytes of all groups ever made, and of the used part of the map of private ids.
+    /// Returns the number of bytes that all groups ever made take, plus the bytes of the used part of the map of
+    /// private ids.
     pub fn bytes(&self) -> u64 {
         let nr_groups = self.tree.lock().len();
         let group = size_of::<MemCgroup>() + size_of::<crate::workingset::Lruvec>() + size_of::<Node>();

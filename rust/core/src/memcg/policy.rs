@@ -1,4 +1,4 @@
-//! Policies of groups: tables that the core reads, and hooks that the core calls. Notices for hooks are queued until
+//! Policies of groups: tables that the core reads, and hooks that the core calls. A notice for a hook is queued until
 //! the thread holds no lock.
 
 use std::fmt::Debug;
@@ -20,14 +20,14 @@ words! {
     }
 }
 
-/// The policy table of one group. A new group starts with a copy of the table of its parent, without the devices,
-/// which a group without a list of its own takes from its parent at each use.
+/// The policy table of one group. A new group starts with a copy of its parent's table, without the device list. A
+/// group without a device list of its own uses the list of its parent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPolicy {
     /// Folios of the group may be swapped out.
     pub may_swap: bool,
-    /// The rule for the group that is charged for the slots of this group after its removal. `None` selects the
-    /// subsystem's rule.
+    /// The rule that selects the group that is charged at the swap-in of this group's slots after this group is
+    /// removed. `None` selects the switch `dead_swapin` of the subsystem.
     pub dead_owner: Option<DeadSwapin>,
     /// Types of the devices that may hold data of the group, in order of preference, as far as the groups above allow
     /// these devices. `None` allows the devices of the parent, and for root all devices, in order of priority. If a
@@ -99,7 +99,7 @@ pub struct RefaultNotice {
 }
 
 /// Hooks that decide for the core. The core holds no lock during a call, so a hook may call functions of the core.
-/// The result `None` leaves the decision to the policy table and the rules.
+/// The result `None` leaves the decision to the policy table of the group and to the switches.
 ///
 /// Kernel: none.
 pub trait MemcgPolicy: Send + Sync + Debug {
@@ -124,8 +124,8 @@ pub trait MemcgPolicy: Send + Sync + Debug {
     }
 
     /// Chooses the device for the slots of a folio among `devices`, which are in the order of allocation, virtual
-    /// devices first. `None` keeps the order. The policy table, and not this hook, selects the device behind a
-    /// virtual slot, because that device is chosen under the folio lock.
+    /// devices first. `None` keeps the order. For the real device behind a virtual slot, this hook is not called,
+    /// because that device is chosen under the folio lock; the policy table selects that device.
     fn choose_device(&self, _group: CssId, _order: Order, _devices: &[SwpType]) -> Option<SwpType> {
         None
     }
@@ -146,7 +146,7 @@ pub(crate) struct Policies {
     is_set: AtomicBool,
     policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
     notices: SpinMutex<Vec<LimitNotice>>,
-    /// Steps of the tests in `races`, between the steps of a swap-in.
+    /// Functions of the tests in `races` that run between the steps of a swap-in.
     #[cfg(test)]
     pub(crate) swapin_probe: std::sync::OnceLock<Arc<dyn SwapinProbe>>,
 }
