@@ -21,7 +21,7 @@ words! {
 }
 
 /// The policy table of one group. A new group starts with a copy of its parent's table, without the device list. A
-/// group without a device list of its own uses the list of its parent.
+/// group without a device list of its own uses the present list of its parent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPolicy {
     /// Folios of the group may be swapped out.
@@ -124,8 +124,9 @@ pub trait MemcgPolicy: Send + Sync + Debug {
     }
 
     /// Chooses the device for the slots of a folio among `devices`, which are in the order of allocation, virtual
-    /// devices first. `None` keeps the order. For the real device behind a virtual slot, this hook is not called,
-    /// because that device is chosen under the folio lock; the policy table selects that device.
+    /// devices first. `None` keeps the order. This hook is not called for the real device behind a virtual slot,
+    /// because that device is chosen under the folio lock and hooks run with no lock held. The device list of the
+    /// policy table selects that device.
     fn choose_device(&self, _group: CssId, _order: Order, _devices: &[SwpType]) -> Option<SwpType> {
         None
     }

@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn claims_over_the_parents_protection_are_cut_in_proportion() {
         for unclaimed in [Unclaimed::Shared, Unclaimed::Lost] {
-            // The children claim 50 of 75 and 25 of 25, and the parent has 50.
+            // The first child claims 75, which counts only up to its usage of 50. The second child claims 25. The
+            // parent has an effective protection of 50.
             assert_eq!(CLAIM.effective(unclaimed), 33);
             assert_eq!(Claim { setting: 25, ..CLAIM }.effective(unclaimed), 16);
             assert_eq!(Claim { setting: 0, ..CLAIM }.effective(unclaimed), 0);

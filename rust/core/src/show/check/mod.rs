@@ -132,7 +132,7 @@ impl Swap {
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
         // The loop visits only clusters that exist and were used, because other clusters have no entries. A loop over
-        // half a million records also loads all these records into memory.
+        // all cluster records, up to half a million, would also load all these records into memory.
         for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
             ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {
