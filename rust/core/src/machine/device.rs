@@ -258,7 +258,8 @@ impl SwapDevice {
         self.pages.store(max_pages - 1, Ordering::Relaxed);
     }
 
-    /// Returns the first slot number that is not handed out: the size, or a smaller number while the device shrinks.
+    /// Returns the first slot number that the allocator does not hand out: the size, or a smaller number while the
+    /// device is being made smaller.
     pub fn limit_pages(&self) -> u32 {
         self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
     }

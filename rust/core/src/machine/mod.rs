@@ -41,11 +41,11 @@ pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
 
-/// Writeback of zswap pages, for callers in folders below `swapping`. This trait is the only call to a higher folder.
-/// Writeback allocates a folio, charges the folio and may reclaim, so its code stands above `datapath` and `reclaim`,
-/// although these folders request writeback. The trait breaks this dependency cycle: `lifecycle` passes an
-/// implementation when it makes a `Swap`, and the `Swap` stores the implementation. Kernel: the shrinker that zswap
-/// registers, and `shrink_memcg`.
+/// Writeback of zswap pages, for callers in folders of a lower layer than `swapping`. This trait is the only way to
+/// call a folder of a higher layer. Writeback allocates a folio, charges the folio and may reclaim, so its code is in
+/// a higher layer than `datapath` and `reclaim`, although these folders request writeback. The trait breaks this
+/// dependency cycle: `lifecycle` passes an implementation when it makes a `Swap`, and the `Swap` stores the
+/// implementation. Kernel: the shrinker that zswap registers, and `shrink_memcg`.
 pub(crate) trait ZswapShrinker: Debug + Send + Sync {
     /// Writes back a batch of the oldest zswap pages of one group. Returns the number of pages that were written
     /// back. Errors: as [`Swap::shrink_memcg`].
@@ -83,7 +83,7 @@ pub struct Swap {
     pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
     pub(crate) zswap: Zswap,
-    /// Writeback of zswap pages. The implementation is in `swapping`, a folder above this folder.
+    /// Writeback of zswap pages. The implementation is in `swapping`, a folder of a higher layer.
     pub(crate) zswap_shrinker: &'static dyn ZswapShrinker,
     pub(crate) policies: Policies,
     /// The rule that decides whether a refaulted page belongs to the working set.

@@ -143,8 +143,8 @@ pub struct OnCpu<'a> {
 #[cfg(debug_assertions)]
 thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
-/// A mark that this thread holds a local lock. A second local lock would deadlock, because the thread would wait for
-/// itself, or for a thread that waits for the first lock.
+/// A mark that this thread holds a local lock. A thread that takes a second local lock can deadlock, because the
+/// thread waits for itself, or for another thread that waits for the local lock that this thread holds.
 #[cfg(debug_assertions)]
 #[derive(Debug)]
 struct LocalLockHeld;

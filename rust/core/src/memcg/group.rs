@@ -51,7 +51,7 @@ pub enum MemcgStat {
     ZswapB,
     /// Number of pages that zswap stores for the group. Kernel: `MEMCG_ZSWAPPED`.
     Zswapped,
-    /// The part of `Zswapped` in pages that zswap stores as they are, because they do not compress. Kernel:
+    /// The part of `Zswapped` in pages that zswap stores uncompressed, because these pages do not compress. Kernel:
     /// `MEMCG_ZSWAP_INCOMP`.
     ZswapIncomp,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
@@ -101,8 +101,8 @@ pub enum MemcgEvent {
 pub(super) const NR_EVENTS: usize = MemcgEvent::SwapFail as usize + 1;
 
 /// One memory cgroup. Kernel: `struct mem_cgroup`; differs: the core never deallocates a group, so a reference to a
-/// group is always valid. When nothing refers to a group any more, the next group that is created below the same
-/// parent reuses the structure.
+/// group is always valid. After the last reference to a group is dropped, the next group that is created below the
+/// same parent reuses the structure.
 #[derive(Debug, Default)]
 pub struct MemCgroup {
     css: CssId,

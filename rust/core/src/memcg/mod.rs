@@ -1,8 +1,8 @@
 //! Memory cgroups: usage and limits of memory and swap, by group. This folder has no code for folios or slots;
 //! `slots/owner.rs` and higher folders charge groups for folios and slots.
 //!
-//! Groups are stored in an arena, and [`CssId`] finds a group without a lock. A freed group keeps its place below its
-//! parent, and the next group that is created below the same parent reuses the place. So a reference to a group is
+//! Groups are stored in an arena, and [`CssId`] finds a group without a lock. A freed group keeps its place in the
+//! arena, and the next group that is created below the same parent reuses the place. So a reference to a group is
 //! always valid, and the parent of a group's LRU lists never changes.
 //!
 //! Locks: the tree lock is taken before the id lock (`lowest_free`) and before the policy lock of a group. The stock
@@ -286,7 +286,7 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Creates a group below another group. Kernel: `mkdir`.
+    /// Creates a child group of `parent`. Kernel: `mkdir`.
     ///
     /// Errors, all `Cgroup`: EINVAL when the name cannot be the name of a directory; ENODEV when the parent is
     /// removed; EEXIST when the name is in use; EAGAIN when the group would be deeper than [`MEMCG_DEPTH_MAX`];

@@ -34,7 +34,8 @@ pub struct GroupPolicy {
     /// virtual device is in the list, only the real devices of the list may back its slots; without a real device in
     /// the list, the data stays in zswap.
     pub devices: Option<Vec<SwpType>>,
-    /// The rule for refaults of the group's pages. `None` selects the working-set rule.
+    /// The rule for refaults of the group's pages. `None` selects the rule of the subsystem,
+    /// [`Swap::workingset`](crate::machine::Swap).
     pub refault: Option<RefaultRule>,
 }
 
@@ -55,8 +56,8 @@ impl MemCgroups {
     }
 
     /// Returns the types of the devices that folios of a group may be swapped out to: the list of the group, or else
-    /// of its nearest ancestor with a list, without the devices that a list further up lacks. `None` allows all
-    /// devices. Locks: the lock of each table in turn.
+    /// of its nearest ancestor with a list, without the devices that are missing in the list of any higher ancestor.
+    /// `None` allows all devices. Locks: the lock of each table in turn.
     pub(crate) fn device_list(&self, group: &MemCgroup) -> Option<Vec<SwpType>> {
         // Relaxed: see `replace_policy`. Without the flag, each swap-out would lock the table of each group above.
         if !self.has_device_lists.load(Ordering::Relaxed) {

@@ -193,8 +193,8 @@ impl Mm {
         }
     }
 
-    /// Returns the folio of a slot, and whether the folio was read for this fault. The kind of the device decides how
-    /// a folio that is not cached is read.
+    /// Returns the folio of a slot, and whether the folio was read for this fault. A folio that is not cached is read
+    /// without readahead from a synchronous device, and with readahead from any other device.
     ///
     /// Returns `None` when the slot is free.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {

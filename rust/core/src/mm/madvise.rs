@@ -56,7 +56,7 @@ impl Mm {
     /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay.
     ///
     /// A large folio that the range maps completely is swapped out whole, or split when no run is free. A large folio
-    /// of which the range maps only a part is split first, and its pages are swapped out one by one. Errors:
+    /// of which the range maps only a part is split, and the pages in the range are swapped out one by one. Errors:
     /// `NotMapped` (EFAULT); `MappingLocked` (EINVAL). The pages before the error are swapped out. Kernel:
     /// `madvise_pageout`, `madvise_cold_or_pageout_pte_range`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {

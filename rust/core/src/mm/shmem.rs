@@ -190,8 +190,8 @@ impl Shmem {
             return Ok(());
         };
         let mut parts = parts.into_iter();
-        // `into_raw` forgets the first part without dropping the part's reference, because the caller already owns
-        // this reference.
+        // `into_raw` forgets the first of the single pages without a drop of its reference, because the caller
+        // already owns this reference.
         parts.next().expect("a folio has a page").into_raw();
         // The slots of the other single pages are freed if they have no references, because the file does not name
         // these slots any more.

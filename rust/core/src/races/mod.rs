@@ -1,6 +1,6 @@
-//! Tests of every race and every error of the swap cache. In a race test, the second user of the cache runs inside a
-//! step of the first user, on the same thread where possible. The storage and the charge probe of the tests call the
-//! second user through a `Hook`.
+//! Tests of every race and every error of the swap cache. In a race test, a second operation runs inside a step of a
+//! first operation on the swap cache, on the same thread where possible. The storage `Scripted` and the charge probe
+//! `Script` start the second operation through a `Hook`.
 
 mod errors;
 mod shmem;
@@ -82,7 +82,7 @@ impl SwapinProbe for Script {
     }
 }
 
-/// A storage in memory. Each read or write runs its hook first and is counted.
+/// A storage in memory. Each read or write runs its hook before the transfer, and is counted.
 #[derive(Debug)]
 struct Scripted {
     ram: Ram,

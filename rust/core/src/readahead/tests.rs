@@ -1,5 +1,5 @@
 //! Tests of the readahead windows. The expected values come from hand calculations and from a slow second
-//! implementation of the rules.
+//! implementation of the computation of windows.
 
 use proptest::prelude::*;
 

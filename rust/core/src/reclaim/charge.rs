@@ -15,7 +15,7 @@ use crate::reclaim::{ReclaimGroup, Reclaimer, ScanControl};
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
-    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because such a
+    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because a refused
     /// charge would start a reclaim inside the reclaim.
     static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
 }

@@ -219,16 +219,16 @@ impl Swap {
                 return self.unmap_entries(locked, entries, first, cpu);
             }
             if (first..).zip(entries).any(|(page, pte)| pte.names(locked.folio(), page)) {
-                // The folio may lack the flag MLOCKED here, because the fault that mapped a large folio does not set
-                // the flag, and an unmap of a part of the folio clears the flag.
+                // The folio may lack the flag MLOCKED here, because the swap-in fault that mapped a large folio does
+                // not set the flag, and an unmap of a part of the folio clears the flag.
                 locked.set(FolioFlags::MLOCKED);
             }
             Ok(())
         })
     }
 
-    /// Replaces every entry of a file that names a locked cached folio by the folio's slot. If some pages of the
-    /// folio are not in the file any more, the other pages become entries of order 0. Kernel:
+    /// Replaces every entry of a file that names a page of a locked cached folio by the swap entry of that page. If
+    /// some pages of the folio are not in the file any more, the entries of the remaining pages get order 0. Kernel:
     /// `shmem_delete_from_page_cache` in `shmem_writeout`.
     fn unmap_file_entries(&self, locked: &LockedFolio<'_>, mapping: &FileMapping, cpu: CpuId) -> Result<()> {
         let first = locked.entry().ok_or(SwapError::NotCached)?;

@@ -185,7 +185,7 @@ impl Vma {
     }
 
     /// Stores the number of this mapping's `AnonVma` and the page index in a folio before the mapping maps the folio.
-    /// `first` is the address of the folio's first page, or `None` if the first page has no address.
+    /// `first` is the address of the folio's first page, or `None` if the first page would have a negative address.
     ///
     /// The caller holds the folio lock, or no other thread has a reference to the folio. A folio that is already
     /// mapped keeps its earlier values. Kernel: `folio_add_new_anon_rmap`, `__folio_set_anon`.

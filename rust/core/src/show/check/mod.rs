@@ -56,8 +56,8 @@ impl Swap {
     /// Checks every invariant while no operation runs and every CPU is stopped. Waits for the operations that run.
     ///
     /// Errors: `Invariant`, which names the first broken invariant; `CheckInOperation` (EBUSY) inside an operation of
-    /// this thread. Locks: the caller holds no lock; `swap_lock`, every CPU's local lock, then cluster, list and LRU
-    /// locks one at a time.
+    /// this thread. Locks: the caller holds no lock. The check takes `swap_lock` and every CPU's local lock, and then
+    /// cluster locks, list locks and LRU locks one at a time.
     pub fn check(&self) -> Result<()> {
         let gate = self.memory_of_folios().activity();
         let _paused = gate.pause().ok_or(SwapError::CheckInOperation)?;
