@@ -19,8 +19,8 @@ impl Swap {
     ///
     /// `swapoff` calls `unuse` for every slot with references and passes the number of references. No lock is held
     /// during the call. `unuse` drops the references with [`Swap::put`], or fails. Errors: `NoDevice` (ENOENT);
-    /// `StillInUse` (EBUSY) when slots stay in use or hibernation slots exist; any error of `unuse`. After an error
-    /// the device is on again, and the allocator tries it after the devices of equal priority.
+    /// `StillInUse` (EBUSY) when slots stay in use or slots contain a hibernation image; any error of `unuse`. After
+    /// an error the device is on again, and the allocator tries it after the devices of equal priority.
     ///
     /// Differs: the function `unuse` replaces the kernel's walk over page tables. Taking every CPU's local lock once
     /// replaces the kernel's wait for the allocators that run.

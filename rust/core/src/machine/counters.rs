@@ -36,8 +36,8 @@ pub(crate) enum Event {
     SwapRa,
     /// Pages read ahead that a fault used later. Kernel: `SWAP_RA_HIT`.
     SwapRaHit,
-    /// Insertions into the swap cache that were repeated, because the shadow of the slot changed between the
-    /// allocation of the folio and the insertion.
+    /// Insertions into the swap cache that were repeated, because the shadow of the slot changed while the folio was
+    /// allocated.
     ShadowRetries,
     /// Swap-ins of slots without an owner, counted only with the switch `rfc_literal`. In such a swap-in, the swap
     /// table series, phase IV, as posted, drops a reference through a null group pointer.

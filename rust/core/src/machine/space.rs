@@ -58,7 +58,8 @@ impl Swap {
         }
     }
 
-    /// Returns the number of free slots beyond the new ends of the devices of a mask that are being made smaller.
+    /// Returns the number of free slots that are closed to allocation on the devices of the mask `types`, because
+    /// these devices are being made smaller.
     #[cold]
     fn closed_of(&self, types: u32) -> i64 {
         // Relaxed: as in `nr_swap_pages`.
@@ -80,7 +81,7 @@ impl Swap {
         self.space.closed[device.ty().index()].store(device.closed_free_pages(), Ordering::Relaxed);
     }
 
-    /// Returns the number of slots in use on the devices of a mask.
+    /// Returns the number of slots in use on the devices of the mask `types`.
     #[cold]
     fn inuse_of(&self, types: u32) -> i64 {
         let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
@@ -214,7 +215,7 @@ impl Avail {
         self.nr_real += u64::from(!device.is_ghost());
     }
 
-    /// Removes a device from its list, unless the device is not on the list.
+    /// Removes a device from its list if the device is on the list.
     pub(crate) fn remove(&mut self, device: &SwapDevice) {
         self.offlist |= 1 << device.ty().0;
         if self.list_of(device).remove(device.ty()) {

@@ -96,8 +96,8 @@ impl PageCounter {
         self.watermark.store(usage_pages, Ordering::Relaxed);
     }
 
-    /// Sets the largest usage since the last reset of a peak to the present usage. Returns the present usage and the
-    /// largest usage before.
+    /// Sets `local_watermark`, the largest usage since the last reset of a peak, to the present usage. Returns the
+    /// present usage and the old `local_watermark`.
     pub(super) fn reset_local_watermark(&self) -> (u64, u64) {
         let usage_pages = self.usage_pages();
         (usage_pages, self.local_watermark.swap(usage_pages, Ordering::Relaxed))

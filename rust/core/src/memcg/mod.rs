@@ -427,7 +427,8 @@ impl MemCgroups {
     /// Gives a group the lowest free private id. Errors: `Cgroup` (ENOSPC).
     fn alloc_id(&self, css: CssId) -> Result<MemcgId> {
         let mut lowest = self.lowest_free.lock();
-        // Relaxed: the lock protects every change of `ids`; `lookup` explains its reads without the lock.
+        // Relaxed: the lock of `lowest_free` protects every change of `ids`; `lookup` explains its reads without the
+        // lock.
         let free = (*lowest..NR_IDS as u32).find(|&id| self.ids[id as usize].load(Ordering::Relaxed) == 0);
         let what = || format!("all {} private ids are in use", NR_IDS - 1);
         let id = free.ok_or_else(|| SwapError::cgroup(Errno::NOSPC, what()))?;
@@ -440,7 +441,8 @@ impl MemCgroups {
     /// `mem_cgroup_from_private_id`.
     #[inline]
     pub fn lookup(&self, id: MemcgId) -> Option<&MemCgroup> {
-        // Relaxed: the caller has pinned the id through a slot, or uses the group only as a hint.
+        // Relaxed: the caller has pinned the id through a slot, or tolerates that the id has meanwhile passed to
+        // another group.
         match self.ids[usize::from(id.0)].load(Ordering::Relaxed) {
             0 => None,
             css => Some(self.get(CssId(css))),

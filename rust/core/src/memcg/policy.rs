@@ -34,8 +34,7 @@ pub struct GroupPolicy {
     /// virtual device is in the list, only the real devices of the list may back its slots; without a real device in
     /// the list, the data stays in zswap.
     pub devices: Option<Vec<SwpType>>,
-    /// The rule for refaults of the group's pages. `None` selects the rule of the subsystem,
-    /// [`Swap::workingset`](crate::machine::Swap).
+    /// The rule for refaults of the group's pages. `None` selects the working-set rule of the subsystem.
     pub refault: Option<RefaultRule>,
 }
 
@@ -46,7 +45,7 @@ impl Default for GroupPolicy {
 }
 
 impl MemCgroups {
-    /// Replaces the policy table of a group. Locks: the lock of the table.
+    /// Replaces the policy table of a group. Locks: the lock of the policy table.
     pub(crate) fn replace_policy(&self, group: &MemCgroup, policy: GroupPolicy) {
         if policy.devices.is_some() {
             // Relaxed: a swap-out that reads the old value acts as if it had run before this call.
@@ -57,7 +56,7 @@ impl MemCgroups {
 
     /// Returns the types of the devices that folios of a group may be swapped out to: the list of the group, or else
     /// of its nearest ancestor with a list, without the devices that are missing in the list of any higher ancestor.
-    /// `None` allows all devices. Locks: the lock of each table in turn.
+    /// `None` allows all devices. Locks: the lock of the policy table of each group on the path to root, in turn.
     pub(crate) fn device_list(&self, group: &MemCgroup) -> Option<Vec<SwpType>> {
         // Relaxed: see `replace_policy`. Without the flag, each swap-out would lock the table of each group above.
         if !self.has_device_lists.load(Ordering::Relaxed) {
@@ -160,7 +159,7 @@ pub(crate) trait SwapinProbe: Send + Sync + std::fmt::Debug {
     /// the step replaces the result of the charge.
     fn before_charge(&self) -> crate::base::error::Result<()>;
 
-    /// Runs between the charge of the folio's memory and the settlement of the charge of its slots.
+    /// Runs between the charge of the folio's memory and the step that moves the charge of the folio's slots.
     fn before_settlement(&self);
 }
 

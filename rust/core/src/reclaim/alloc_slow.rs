@@ -66,7 +66,8 @@ impl Swap {
                         return Ok(nr_freed);
                     }
                     let found = {
-                        // The device stays turned on while the local lock is held, so its table can be read.
+                        // The device stays turned on while the local lock is held, so the swap table of the device
+                        // can be read.
                         let _on_cpu = self.on_cpu(cpu)?;
                         get_folio(self, &device, offset)
                     };

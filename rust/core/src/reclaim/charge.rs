@@ -43,9 +43,8 @@ impl Swap {
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         let group = groups.get(css);
-        // The reference keeps the group from being freed until the folio is bound to the group. Without the
-        // reference, the group may be freed meanwhile, because the task may leave the group and the group may be
-        // removed.
+        // The reference keeps the group from being freed until the folio is bound to the group, because before that
+        // the task may leave the group and the group may be removed.
         if !group.is_online() || !groups.css_tryget(group) {
             return Err(MemCgroups::removed(&groups.name(css)));
         }
@@ -288,8 +287,8 @@ fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
 }
 
-/// Charges memory to the counters. On v1 the sum of memory and swap (memsw) is charged first. The error names the
-/// group and the counter that refused the charge.
+/// Charges memory to the counters. On v1 the counter of memory and swap together (memsw) is charged before the
+/// counter of memory. The error names the group and the counter that refused the charge.
 fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,

@@ -115,8 +115,8 @@ impl<'s> FolioListScan<'s, '_> {
         let Some(locked) = rest else { return fate };
         let nr_pages = locked.nr_pages();
         let is_activated = fate == Fate::Activate;
-        // The slots are freed if they have no references, because the folio stays in memory and other folios need
-        // slots when slots are short.
+        // The folio stays in memory. The slots of the folio are freed if the slots have no references, because other
+        // folios need slots when few slots are free.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
             // The folio is unmapped if another thread zapped the last page table entry. The other thread could not

@@ -14,8 +14,8 @@ impl Swap {
     /// lists. The counters of the removed group keep the charge of these folios, because the counters of the
     /// ancestors already contain this charge. Errors: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`,
     /// `FolioBusy` (EBUSY) while the user of a handle holds the lock of a folio of the group, because a wait for the
-    /// user's lock might never end. After an error nothing is changed. Sleeps for other folio locks. Kernel:
-    /// `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
+    /// user's lock might never end. After an error nothing is changed. The call sleeps while other code holds the
+    /// lock of a folio of the group. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let groups = self.memcg_enabled()?;

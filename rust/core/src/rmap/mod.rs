@@ -10,8 +10,9 @@
 //! A file in memory has no page tables. `file` defines the entries of a file, one for each page index, which replace
 //! page table entries.
 //!
-//! Locks: folio lock > page table locks, in the order of forks, or the lock of a file > a CPU's local lock. The locks
-//! of the lists in this file are leaves: no other lock is taken under them.
+//! Locks, from the outermost to the innermost: the folio lock; page table locks in the order of forks, or the lock of
+//! a file's entries; a CPU's local lock. The locks of the lists in this file are leaves: no other lock is taken under
+//! them.
 
 mod file;
 
