@@ -41,7 +41,7 @@ struct Mapped<'m> {
     folio: FolioRef<'m>,
     /// Number of consecutive pages of the folio that are mapped from the given page to the end of the range.
     nr_batch_pages: u32,
-    /// Number of all page table entries of the page table that map the folio.
+    /// Number of all entries of the page table that map a page of the folio.
     nr_mapped_pages: u32,
 }
 
@@ -56,7 +56,7 @@ impl Mm {
     /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay.
     ///
     /// A large folio that the range maps completely is swapped out whole, or split when no run is free. A large folio
-    /// of which the range maps only a part is split first, and its pages are swapped out one by one. Errors:
+    /// of which the range maps only a part is split, and the pages in the range are swapped out one by one. Errors:
     /// `NotMapped` (EFAULT); `MappingLocked` (EINVAL). The pages before the error are swapped out. Kernel:
     /// `madvise_pageout`, `madvise_cold_or_pageout_pte_range`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
@@ -127,8 +127,8 @@ impl Mm {
         report.errno = stat.error.map_or(report.errno, |error| error.errno());
     }
 
-    /// Returns the folio of a page, and the pages of the folio that the page table maps. A batch ends before the page
-    /// `end`. Kernel: `madvise_folio_pte_batch`.
+    /// Returns the folio of a page, and the pages of the folio that the page table maps. The batch of consecutive
+    /// pages ends before the page `end`. Kernel: `madvise_folio_pte_batch`.
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn, end: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
@@ -141,8 +141,9 @@ impl Mm {
         Some(Mapped { folio, nr_batch_pages: nr_batch as u32, nr_mapped_pages: nr_mapped as u32 })
     }
 
-    /// Pages out the folio of page `vpn`, or splits the folio when the batch does not have all its pages. Returns the
-    /// number of pages that are done: 0 after a split, because the pages of the folio are paged out next.
+    /// Pages out the folio of page `vpn`, or splits the folio when the batch (the mapped pages from `vpn` on) does
+    /// not have all pages of the folio. Returns the number of pages that are done: 0 after a split, because the
+    /// caller then pages out the single pages.
     fn pageout_folio(&self, vma: &Vma, vpn: Vpn, mapped: Mapped<'_>, report: &mut PageoutReport, cpu: CpuId) -> u32 {
         let nr_batch = mapped.nr_batch_pages;
         let is_shared = mapped.is_shared();
@@ -160,8 +161,8 @@ impl Mm {
         } else {
             match folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu)) {
                 Ok(_parts) => {
-                    // The first part takes over the reference of `folio`, so dropping `folio` would drop the
-                    // reference twice.
+                    // The first of the split folios takes over the reference of `folio`, so a drop of `folio` would
+                    // drop the reference twice.
                     folio.into_raw();
                     report.split_folios += 1;
                     return 0;
@@ -181,7 +182,7 @@ impl Mm {
     /// `madvise_willneed` of anonymous memory; differs: the reads are over when the call returns.
     pub fn willneed(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<u64> {
         let active = self.swap.begin_activity();
-        // An unknown CPU is no failed read.
+        // An unknown CPU causes an error here, because the loop below ignores a failed read.
         drop(self.swap.on_cpu(cpu)?);
         let mut nr_read_pages = 0;
         for vpn in (pages.start.0..pages.end.0).map(Vpn) {

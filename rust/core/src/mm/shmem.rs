@@ -77,9 +77,9 @@ impl Shmem {
         }
     }
 
-    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit the file
-    /// or memory. A refused charge of a large folio is followed by a single page. Kernel:
-    /// `shmem_alloc_and_add_folio`.
+    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit in the
+    /// file or in the free memory. After the charge of a large folio is refused, the function tries a single page.
+    /// Kernel: `shmem_alloc_and_add_folio`.
     fn add_zeros(&self, index: u64, faulting: CssId, cpu: CpuId) -> Result<()> {
         let mut order = self.order;
         loop {
@@ -190,11 +190,11 @@ impl Shmem {
             return Ok(());
         };
         let mut parts = parts.into_iter();
-        // `into_raw` forgets the first part without dropping the part's reference, because the caller already owns
-        // this reference.
+        // `into_raw` forgets the first of the single pages without a drop of its reference, because the caller
+        // already owns this reference.
         parts.next().expect("a folio has a page").into_raw();
-        // The slots of these parts are freed if the slots have no references, because the file no longer names the
-        // slots.
+        // The slots of the other single pages are freed if they have no references, because the file does not name
+        // these slots any more.
         parts.try_for_each(|part| self.swap.free_folio_and_swap_cache(&part, cpu))?;
         self.swap.on_cpu(cpu)?.free_swap_locked(locked).map(|_| ())
     }
@@ -250,7 +250,7 @@ impl Shmem {
     /// `force_shm_swapin_readahead`; differs: the reads are over when the call returns.
     pub fn willneed(&self, range: Range<u64>, faulting: CssId, cpu: CpuId) -> Result<u64> {
         let active = self.swap.begin_activity();
-        // An unknown CPU is no failed read.
+        // An unknown CPU causes an error here, because the loop below ignores a failed read.
         drop(self.swap.on_cpu(cpu)?);
         let mut nr_read_pages = 0;
         for index in range {
@@ -294,7 +294,7 @@ impl Shmem {
 impl Drop for Shmem {
     fn drop(&mut self) {
         let end = self.entries().len() as u64;
-        // A device that is off has no slots, so the error of a missing device is ignored.
+        // The error `NoDevice` is ignored, because a device that is off has no slots to free.
         let _ = self.truncate(0..end, CpuId(0));
     }
 }

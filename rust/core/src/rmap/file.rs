@@ -66,7 +66,7 @@ impl FileMapping {
         }
     }
 
-    /// Returns the entries at which the pages of a folio can be. Kernel: the range of `rmap_walk_file`.
+    /// Returns the entries that can name the pages of a folio. Kernel: the range of `rmap_walk_file`.
     pub(crate) fn entries_of<'e>(entries: &'e mut [ShmemEntry], folio: Folio<'_>) -> &'e mut [ShmemEntry] {
         let end = entries.len();
         let at = |index: u32| (index as usize).min(end);
