@@ -29,7 +29,7 @@ pub enum SwapError {
     BadCpu {
         /// CPU number that the call received.
         cpu: usize,
-        /// Number of CPUs of the subsystem.
+        /// Number of CPUs of the swap subsystem.
         nr_cpus: usize,
     },
     /// The number of CPUs is 0 or too large (EINVAL).
@@ -62,7 +62,7 @@ pub enum SwapError {
     /// The device was turned off (ENOENT).
     #[error("the device that had swap type {0} is turned off")]
     DeviceOff(u8),
-    /// The device belongs to another subsystem (ENOENT).
+    /// The device belongs to another swap subsystem, that is, to another [`Swap`](crate::Swap) (ENOENT).
     #[error("the device of type {0} belongs to another subsystem")]
     ForeignDevice(u8),
     /// The slot has no reference that the call could take, copy or release (ENOENT).
@@ -81,8 +81,7 @@ pub enum SwapError {
     /// (EEXIST).
     #[error("{0} is already in the swap cache")]
     AlreadyCached(SwpEntry),
-    /// The folio that should enter the swap cache for given slots is already in the swap cache for other slots
-    /// (EINVAL).
+    /// The folio that should enter the swap cache already has slots in the swap cache (EINVAL).
     #[error("the folio already owns {0} in the swap cache")]
     FolioCached(SwpEntry),
     /// A slot of a large range cannot be cached in the same folio as the first slot of the range (EBUSY).
@@ -91,7 +90,7 @@ pub enum SwapError {
     /// The folio is not in the swap cache (EINVAL).
     #[error("the folio is not in the swap cache")]
     NotCached,
-    /// The folio is in the swap cache of another subsystem (EINVAL).
+    /// The folio was allocated from the memory of another swap subsystem (EINVAL).
     #[error("{} belongs to another subsystem", folio_at(*.0))]
     ForeignFolio(SwpEntry),
     /// The page number is not below the folio's number of pages (EINVAL).
@@ -280,7 +279,7 @@ pub enum SwapError {
         /// Description of the refusal, with the value and the limit.
         what: String,
     },
-    /// The memory cgroup belongs to another subsystem (EINVAL).
+    /// The memory cgroup belongs to another swap subsystem (EINVAL).
     #[error("the group {0:?} belongs to another subsystem")]
     ForeignGroup(String),
     /// A charge would exceed a limit, and reclaim did not free enough pages (ENOMEM).

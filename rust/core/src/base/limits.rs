@@ -20,7 +20,7 @@ pub const MAX_DEVICE_PAGES: u32 = u32::MAX;
 pub const MAX_DEVICE_CLUSTERS: u32 = MAX_DEVICE_PAGES.div_ceil(SWAPFILE_CLUSTER);
 /// The largest priority that a caller of swapon may set. Kernel: `SWAP_FLAG_PRIO_MASK`.
 pub const MAX_PRIORITY: i16 = 32767;
-/// Largest number of CPUs of a subsystem.
+/// Largest number of CPUs of a swap subsystem.
 pub const MAX_CPUS: usize = 1024;
 
 /// Number of bits of the swap count in a table entry. Kernel: `SWP_TB_COUNT_BITS`.

@@ -29,7 +29,8 @@ enum Source {
     List(LruList),
     /// A statistic of the LRU lists, shown in pages.
     Lists(LruvecStat),
-    /// Always 0, because every folio here is swap-backed and no page table maps a file.
+    /// Always 0, because the core never counts such an event or page: every folio is swap-backed, no page table maps
+    /// a file, and there is neither kswapd nor khugepaged.
     Zero,
 }
 

@@ -101,8 +101,8 @@ impl Taken {
 #[derive(Debug)]
 pub(crate) struct Index {
     words: MappedSlice<AtomicU64>,
-    /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the lock of the
-    /// xarray.
+    /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the xarray under its
+    /// lock.
     taken: Option<SpinMutex<Taken>>,
 }
 

@@ -36,7 +36,7 @@ struct Shard {
     nr_frees_ended: AtomicU64,
 }
 
-/// The gate of one subsystem. Kernel: none, because the kernel does not check all invariants.
+/// The gate of one swap subsystem. Kernel: none, because the kernel does not check all invariants.
 #[derive(Debug)]
 pub(crate) struct ActivityGate {
     shards: Box<[CachePadded<Shard>]>,

@@ -126,7 +126,7 @@ struct Arena {
     free: SpinMutex<FreePages>,
 }
 
-/// The memory of one simulated machine. The first allocation of a folio reserves the address space. The system
+/// The memory of one [`Swap`](crate::Swap). The first allocation of a folio reserves the address space. The system
 /// provides memory for a page at the first write to the page.
 pub struct Memory {
     nr_pages: u32,
