@@ -29,10 +29,10 @@
 //! # Locks, outer to inner
 //!
 //! A thread takes locks in this order: folio locks; page table locks; `swap_lock`, which protects the list of devices
-//! in [`machine::Swap`]; a CPU's local lock; the lock of the allocation positions of a rotational device; one cluster
-//! lock, or the lock of a virtual device's cluster and then the lock of a cluster that backs it; and at last one of
-//! these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free pages, of the LRU
-//! lists, of the reverse map, or a lock of a storage.
+//! in [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's next slots, at which its allocations
+//! start; one cluster lock, or the lock of a virtual device's cluster and then the lock of a cluster that backs it;
+//! and at last one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free
+//! pages, of the LRU lists, of the reverse map, or a lock of a storage.
 //!
 //! A thread that waits for a folio lock sleeps. A thread that holds a local lock only tries to take a folio lock.
 //!

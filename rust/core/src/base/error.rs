@@ -77,8 +77,8 @@ pub enum SwapError {
     /// The reference count of the slot would exceed 32 bits (EOVERFLOW).
     #[error("{0} has 4294967295 references, which is the largest count")]
     CountOverflow(SwpEntry),
-    /// The slot is already in the swap cache. In a call that allocates slots for a folio: the folio already has slots
-    /// (EEXIST).
+    /// The slot is already in the swap cache; or the call allocates slots for a folio, and the folio already has
+    /// slots (EEXIST).
     #[error("{0} is already in the swap cache")]
     AlreadyCached(SwpEntry),
     /// The folio that should enter the swap cache already has slots in the swap cache (EINVAL).

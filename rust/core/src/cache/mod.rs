@@ -187,7 +187,7 @@ impl<'a> OnCpu<'a> {
         op.check_batch(&at, slot)
     }
 
-    /// Checks the range of slots that a locked folio shall cache a second time, and inserts the folio into the cache.
+    /// Checks a second time the range of slots that a locked folio will cache, and inserts the folio into the cache.
     /// `seen` is the result of the first check, [`OnCpu::swap_cache_check_batch`]. Errors: as for the first check,
     /// and `ShadowChanged` (EAGAIN) when the slot `targ` was swapped in and out since the first check.
     pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Effects of writes to files of groups that reclaim memory. A write of a new limit reclaims the memory over the
-//! limit, or is refused.
+//! The files of groups for which a write reclaims memory, and the effect of each such write. A write of a new limit
+//! reclaims the memory over the limit, or is refused.
 
 use rustix::io::Errno;
 
