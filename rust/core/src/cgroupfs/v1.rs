@@ -12,7 +12,7 @@ use crate::base::limits::MAX_SWAPPINESS;
 use crate::memcg::CounterKind::{self, Memory, Swap};
 use crate::memcg::{MemCgroup, MemcgEvent, MemcgStat};
 
-/// All files, in the order in which a listing shows the files. `g` is the group.
+/// All files of v1, in the order in which a listing shows the files. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.usage_in_bytes", Text(|target| usage(target, Memory)), ReadOnly),
     file("memory.limit_in_bytes", Bytes(|g| g.memory.max_pages()), Call(|write| write.set_v1_limit(Memory))),
@@ -30,13 +30,13 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.move_charge_at_immigrate", Number(|_| 0), SetNumber(0, |_, _| ())),
 ];
 
-/// Makes a line of the table. Root has every file.
+/// Makes a line of the table [`FILES`]. On v1 root has every file.
 const fn file(name: &'static str, read: Read, write: Write) -> CgroupFile {
     super::file(name, Presence::All, read, write)
 }
 
-/// Returns the usage of a counter in bytes, as text. The usage of root is the usage of the whole machine, because
-/// root is never charged.
+/// Returns the usage of a counter in bytes, as text. For root the result is the usage of the whole machine, from the
+/// statistics, because no page is charged to root's counters.
 fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     let stat_pages = |stat| target.groups.stat(target.group, stat).max(0) as u64;
     bytes_line(match which {
