@@ -296,8 +296,9 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Works as [`Operation::settle_swapin`] for slots whose owner was recorded in their shadow. The shadow is gone,
-    /// so from now on the group of the cached folio is the owner of the slots.
+    /// Works as [`Operation::settle_swapin`] for slots whose owner was recorded in their shadow. The cached folio has
+    /// replaced the shadow, so from now on the group of the folio is the owner of the slots, unless `keeps_owner` is
+    /// set.
     fn settle_shadow(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");

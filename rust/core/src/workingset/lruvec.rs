@@ -110,8 +110,8 @@ words! {
         PgstealDirect = "pgsteal_direct",
         /// The part of `Pgsteal` in reclaim that `memory.reclaim` asked for. Kernel: `PGSTEAL_PROACTIVE`.
         PgstealProactive = "pgsteal_proactive",
-        /// Active pages that reclaim scanned, and pages that a scan of generations moved to another generation.
-        /// Kernel: `PGREFILL`.
+        /// Active pages that reclaim scanned. Under MGLRU, pages that a scan moved to another generation. Kernel:
+        /// `PGREFILL`.
         Pgrefill = "pgrefill",
         /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
         Pgactivate = "pgactivate",
@@ -147,7 +147,7 @@ pub struct Lruvec {
     heads: SpinMutex<LruHeads>,
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
-    // The costs are behind a lock, because both costs must be halved together.
+    // A lock protects the two costs, because a thread must halve both costs in one step.
     cost: SpinMutex<LruCost>,
     /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
     refaults: AtomicU64,
@@ -184,7 +184,7 @@ impl Lruvec {
     /// Resets the lruvec for another memcg with the same parent. The lists must be empty.
     ///
     /// The age starts at 1, so that the shadow of each eviction has a bit set. The start value has no other effect,
-    /// because the rules use only differences of ages.
+    /// because the rules of working-set detection use only differences of ages.
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));

@@ -159,13 +159,15 @@ impl Zram {
     pub fn reset_zram(&self) -> Result<()> {
         let _claim = Claim::new(self)?;
         for slot in (0..self.max_pages).map(SwpOffset) {
-            // Relaxed is enough, because `put` loads the state again. A slot without a page is only read, because a
-            // write would take memory for the slot.
+            // Relaxed is enough, because `put` loads the state again. The loop does not write to an empty slot,
+            // because the write would take memory for the slot.
             if self.slots[slot.0 as usize][0].load(Ordering::Relaxed) != 0 {
                 self.put(slot, State::Empty);
             }
         }
-        // Only whole pages can be given back. The words of the other slots are zero, except words that no state uses.
+        // Only whole pages of the array `slots` can be given back to the system. In the last, partial page, the loop
+        // above has zeroed the state of each slot; the second word of a slot may stay, because an empty slot does not
+        // use it.
         let slots_each = PAGE_SIZE / size_of::<Slot>();
         self.slots.release(0..self.slots.len() / slots_each * slots_each);
         self.pool.release_spare();
@@ -190,8 +192,9 @@ impl Zram {
             let word = state.load(Ordering::Acquire);
             let State::Stored(handle, bytes) = State::unpack(word) else { return false };
             let moved = State::Stored(new, bytes).pack();
-            // Release pairs with the Acquire in `read_page`, because the copy must be complete before other threads
-            // see the new handle. Relaxed is enough for a failed exchange, because the failure ends the move.
+            // Release pairs with the Acquire in `read_page`, because the copy of the object must be complete before
+            // other threads see the new handle. Relaxed is enough for a failed exchange, because the object is then
+            // not moved.
             handle == old && state.compare_exchange(word, moved, Ordering::Release, Ordering::Relaxed).is_ok()
         })
     }

@@ -141,7 +141,7 @@ fn a_reset_device_is_as_new() {
         drop(claim);
         zram.reset_zram().expect("no device is on the storage");
         assert!(zram.stats().iter().all(|figure| figure.1 == 0), "{:?}", zram.stats());
-        // Each class that had a zspage keeps one piece of 64 records.
+        // Each size class that had a zspage keeps the memory of 64 zspage records.
         let kept_bytes = zram.pool.kept_bytes() - Pool::new(u64::MAX).kept_bytes();
         assert!(kept_bytes < 4 * 4096, "{kept_bytes}: the 31 freed pages are kept");
         let mut back = vec![1; PAGE_SIZE];
