@@ -193,7 +193,8 @@ fn ghosts_that_are_not_visible_are_in_no_total() {
     }
 }
 
-/// Slots for folios come from virtual devices first, at any priority. Slots without a folio come from other devices.
+/// A request with a folio gets slots of a virtual device even if another device has a higher priority. A request
+/// without a folio gets slots of another device.
 #[test]
 fn virtual_devices_come_first_for_folios() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
