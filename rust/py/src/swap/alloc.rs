@@ -12,11 +12,12 @@ use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::batch::SwapBatch;
 use crate::slots::entry::SwpEntry;
 
-/// The number of slots from which a batch runs detached from the interpreter. Such a batch takes about 50 us or more.
+/// A call for a batch of at least this number of slots runs detached from the interpreter. Such a call takes about 50
+/// us or more.
 pub(crate) const DETACH_SLOTS: usize = 16_384;
 
-/// The number of slots after which a long allocation checks for signals. This number of slots takes a few
-/// milliseconds.
+/// The number of slots after which a long allocation checks for signals. The allocation of this number of slots takes
+/// a few milliseconds.
 const SIGNAL_SLOTS: usize = 1 << 20;
 
 impl Swap {
@@ -78,8 +79,8 @@ impl Swap {
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = self.cpu(cpu)?;
-        // `n` is limited to the number of runs that fit in all slots, plus one. The extra run makes a too large
-        // request fail as without the limit.
+        // `n` is limited to the number of runs that fit in all slots, plus one. With one run more than fit, a request
+        // that is too large still fails.
         let n = n.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let mut entries = vec![swapcore::SwpEntry::NONE; n];
         let nr = if n << order.get() < DETACH_SLOTS {
