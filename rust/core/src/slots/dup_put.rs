@@ -187,8 +187,8 @@ impl Operation<'_> {
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in cluster_pieces(first, nr_done) {
             let ci = device.clusters.lock_used(piece.first.cluster());
-            // `put_locked` drops the references, because other users may have dropped all other references meanwhile.
-            // A slot then loses its last reference here and must be freed.
+            // The references are dropped by `put_locked`, not by a plain decrement, because other users may have
+            // dropped all other references meanwhile. A slot that loses its last reference here must be freed.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
     }

@@ -1,9 +1,9 @@
 //! Owners of slots: the effect of each step of swap-out, swap-in, removal and free on the counters of groups.
 //!
-//! The functions of this file add to counters, subtract from counters, and pin and unpin groups. The functions never
-//! sleep and never reclaim, so they may run under a cluster lock. The charge of memory may reclaim and is therefore
-//! in `reclaim/charge.rs`. The options of the memory controller choose where the owner of a slot is recorded and
-//! which group is charged; `docs/memcg.md` compares the choices.
+//! The functions of this file add to counters, subtract from counters, and pin and unpin groups. A pin is a reference
+//! to the private id of a group. The functions never sleep and never reclaim, so they may run under a cluster lock.
+//! The charge of memory may reclaim and is therefore in `reclaim/charge.rs`. The options of the memory controller
+//! choose where the owner of a slot is recorded and which group is charged; `docs/memcg.md` compares the choices.
 
 use crate::base::error::{Result, SwapError};
 use crate::base::types::MemcgId;
@@ -71,8 +71,8 @@ impl MemCgroups {
         from.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Uncharges slots with one recorded owner and drops the slots' pins of the owner. Kernel:
-    /// `mem_cgroup_uncharge_swap`.
+    /// Uncharges slots that have the same recorded owner, and drops the pins on the owner that the slots hold.
+    /// Kernel: `mem_cgroup_uncharge_swap`.
     pub(crate) fn uncharge_swap(&self, owner: MemcgId, nr_pages: u64) {
         if let Some(group) = self.lookup(owner) {
             self.uncharge_slots_of(group, nr_pages);

@@ -5,7 +5,7 @@ use std::iter::successors;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_SWAP_BADPAGES, PAGE_SIZE, SWAP_HEADER_BYTES_MAX, SWAP_LABEL_BYTES_MAX};
 
-/// First byte that `mkswap` writes. The bytes in front may hold the boot code of the machine.
+/// Offset of the first byte that `mkswap` writes. The bytes before it may hold the boot code of the machine.
 pub(super) const VERSION_AT: usize = 1024;
 const LAST_PAGE_AT: usize = 1028;
 const NR_BADPAGES_AT: usize = 1032;

@@ -181,7 +181,7 @@ pub struct FileIdentity {
     pub file: u64,
 }
 
-/// The part of a storage that only one device can use.
+/// The key of a claim. Storages with the same key cannot be in use as two devices.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum ClaimKey {
     /// The storage with this address.

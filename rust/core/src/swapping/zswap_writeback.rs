@@ -39,7 +39,7 @@ pub struct ZswapShrunk {
     pub nr_written_pages: u64,
     /// Compressed bytes of these pages.
     pub written_bytes: u64,
-    /// Entries that lost their second chance, which is the reference mark.
+    /// Entries that used their second chance: they lost the reference mark and stayed in zswap.
     pub nr_second_chances: u64,
 }
 
@@ -146,9 +146,9 @@ impl Swap {
         Ok((real, bytes))
     }
 
-    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry without a second
-    /// chance is written back. An entry with a second chance loses the chance and stays in zswap until a later call.
-    /// Returns the number of entries that were written back.
+    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry with the reference
+    /// mark loses the mark and stays in zswap until a later call; this is its second chance. An entry without the
+    /// mark is written back. Returns the number of entries that were written back.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         self.shrink_up_to(css, nr, u64::MAX, (at_fault, WritebackReason::Pressure), cpu).nr_written_pages
     }

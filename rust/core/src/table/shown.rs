@@ -18,7 +18,7 @@ impl ShownTable<'_> {
     /// Publishes a table whose entries are all NULL.
     pub(crate) fn attach(self, id: u32) {
         // The fence pairs with the Acquire fence in `read`: a reader that sees an entry written from now on also sees
-        // that the table was detached from its last cluster.
+        // that the table was detached from its previous cluster.
         fence(Ordering::Release);
         // Relaxed: only the holder of the cluster lock writes the word.
         let attached = (self.0.load(Ordering::Relaxed) & !ID_MASK).wrapping_add(ID_MASK + 1);

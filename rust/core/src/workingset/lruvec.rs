@@ -102,13 +102,13 @@ words! {
         Pgscan = "pgscan",
         /// Pages that reclaim freed. Kernel: `PGSTEAL`.
         Pgsteal = "pgsteal",
-        /// The part of `Pgscan` in reclaim because of a limit or a lack of memory. Kernel: `PGSCAN_DIRECT`.
+        /// The part of `Pgscan` that was scanned because of a limit or a lack of memory. Kernel: `PGSCAN_DIRECT`.
         PgscanDirect = "pgscan_direct",
-        /// The part of `Pgscan` in reclaim that `memory.reclaim` asked for. Kernel: `PGSCAN_PROACTIVE`.
+        /// The part of `Pgscan` that was scanned because of a write to `memory.reclaim`. Kernel: `PGSCAN_PROACTIVE`.
         PgscanProactive = "pgscan_proactive",
-        /// The part of `Pgsteal` in reclaim because of a limit or a lack of memory. Kernel: `PGSTEAL_DIRECT`.
+        /// The part of `Pgsteal` that was freed because of a limit or a lack of memory. Kernel: `PGSTEAL_DIRECT`.
         PgstealDirect = "pgsteal_direct",
-        /// The part of `Pgsteal` in reclaim that `memory.reclaim` asked for. Kernel: `PGSTEAL_PROACTIVE`.
+        /// The part of `Pgsteal` that was freed because of a write to `memory.reclaim`. Kernel: `PGSTEAL_PROACTIVE`.
         PgstealProactive = "pgsteal_proactive",
         /// Active pages that reclaim scanned. Under MGLRU, pages that a scan moved to another generation. Kernel:
         /// `PGREFILL`.

@@ -23,8 +23,8 @@ const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;
 
 const _: () = assert!(anon_eviction_bits(NODES_SHIFT, SWP_TB_FLAGS_BITS) == EVICTION_BITS, "one width, two sums");
 
-/// Returns the number of bits for an age in the shadow of a file folio. The result is 64 without the bits for the
-/// mark, the workingset flag, the node and the memcg id.
+/// Returns the number of bits for an age in the shadow of a file folio. The result is 64 minus the bits for the mark
+/// of a shadow, the workingset flag, the node and the memcg id.
 ///
 /// Kernel: 64 - `EVICTION_SHIFT` (mm/workingset.c).
 pub const fn file_eviction_bits(nodes_shift: u32) -> u32 {

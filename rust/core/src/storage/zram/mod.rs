@@ -67,8 +67,8 @@ impl State {
 /// zram_table_entry`, which also has 16 bytes.
 type Slot = [AtomicU64; 2];
 
-/// A compressed RAM disk. Kernel: `zram` and the `zsmalloc` below it; differs: no backing device, no second
-/// algorithm, and the scratch memory of the compressor belongs to a thread instead of a CPU.
+/// A compressed RAM disk. Kernel: `zram` and the `zsmalloc` below it; differs: no backing device, no recompression by
+/// a second algorithm, and the scratch memory of the compressor belongs to a thread instead of a CPU.
 ///
 /// A page that repeats one word takes only the 16 bytes of the slot. A page whose compressed data is over 3624 bytes
 /// is stored uncompressed. Two threads contend for a lock only when they allocate or free objects of one class, or

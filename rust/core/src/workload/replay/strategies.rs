@@ -87,9 +87,9 @@ pub struct Report {
     pub cpu_ns: u64,
     /// Number of failed requests by order. Order 0 includes the failed requests for single pages of split folios.
     pub failures: [u64; SWAP_NR_ORDERS],
-    /// Number of pages of the large folios that were split because the strategy had no run.
+    /// Number of pages in all large folios that were split because the strategy had no free run.
     pub fallback_pages: u64,
-    /// Number of pages for which the strategy had no slot.
+    /// Number of pages for which the strategy had no free slot.
     pub dropped_pages: u64,
     /// Number of pages of all large folios in the trace.
     pub large_pages: u64,

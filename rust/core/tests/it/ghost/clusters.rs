@@ -42,7 +42,7 @@ fn ranges(slots: &[u32]) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// Scenario E12 in profile `Series`. Cluster 0 is on no list, and the ghost refuses large orders.
+/// Example E12 of `docs/steps.md` in profile `Series`. Cluster 0 is on no list, and the ghost refuses large orders.
 #[test]
 fn e12_series() {
     let (swap, device) = with_ghost(2, Profile::Series, 3072);
@@ -58,7 +58,7 @@ fn e12_series() {
     swap.check().expect("every invariant");
 }
 
-/// Scenario E12 in profile `Newest`. Cluster 0 is used, and the ghost serves large orders.
+/// Example E12 of `docs/steps.md` in profile `Newest`. Cluster 0 is used, and the ghost serves large orders.
 #[test]
 fn e12_newest() {
     let (swap, device) = with_ghost(2, Profile::Newest, 3072);
