@@ -186,7 +186,7 @@ pub struct FileIdentity {
 enum ClaimKey {
     /// The storage with this address.
     Storage(usize),
-    /// The file that describes the storage.
+    /// The file whose size and header describe the storage.
     File(FileIdentity),
 }
 

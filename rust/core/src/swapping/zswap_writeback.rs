@@ -68,8 +68,8 @@ impl Swap {
     pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, reason: WritebackReason, cpu: CpuId) -> Result<u64> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
-            // A ghost without virtual table has no storage and no real slots, so its pages cannot be written. This
-            // check comes first, so that no folio is allocated for nothing.
+            // A ghost without virtual table has no storage and no real slots, so its pages cannot be written. The
+            // error is returned here, before a folio is allocated.
             return Err(SwapError::NoWriteback(entry));
         }
         // WB1: a folio is inserted into the cache for the slot. Only the thread that inserts the folio may take the

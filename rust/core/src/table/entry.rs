@@ -261,7 +261,8 @@ impl SwapTableEntry {
         self.is_cached().then_some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
     }
 
-    /// Sets the zero mark of a swapped-out entry whose slot was never written. No storage has data of that slot.
+    /// Sets the zero mark of a swapped-out entry whose slot was never written, because no storage has data of this
+    /// slot and a swap-in must give zeros.
     pub(crate) const fn never_written(self) -> Self {
         debug_assert!(matches!(self.kind(), EntryKind::Shadow));
         Self(self.0 | ZERO_MARK)

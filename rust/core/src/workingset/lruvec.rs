@@ -183,8 +183,8 @@ impl Lruvec {
 
     /// Resets the lruvec for another memcg with the same parent. The lists must be empty.
     ///
-    /// The age starts at 1, so that the shadow of each eviction has a bit set. The start value has no other effect,
-    /// because the rules of working-set detection use only differences of ages.
+    /// The age starts at 1, because the shadow of an eviction at age 0 could be all zeros, which means no eviction.
+    /// The start value has no other effect, because the rules of working-set detection use only differences of ages.
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));

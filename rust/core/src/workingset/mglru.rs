@@ -2,8 +2,8 @@
 //! the tiers of the folios to evict.
 //!
 //! This file stores the numbers of the live generations, and counts evicted, protected and refaulted pages by tier.
-//! The choices depend only on these counts and on the swappiness. The lists of folios are in [`super::lruvec`]. The
-//! code that moves folios between the lists is in `folio/lru_gen.rs`.
+//! The choice of the type and the tiers depends only on these counts and on the swappiness. The lists of folios are
+//! in [`super::lruvec`]. The code that moves folios between the lists is in `folio/lru_gen.rs`.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,7 +137,8 @@ impl Default for Mglru {
 // averages, and because each counter is a separate statistic. A sequence number that is read without a lock may be
 // out of date.
 impl Mglru {
-    /// Resets the generations. The oldest generation is 1, so that the shadow of each eviction has a bit set.
+    /// Resets the generations. The oldest generation is 1, because the shadow of an eviction from generation 0 could
+    /// be all zeros, which means no eviction.
     pub(super) fn renew(&self) {
         let mut averages = self.averages.lock();
         *averages = Default::default();

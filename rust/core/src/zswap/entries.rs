@@ -115,7 +115,8 @@ struct Lru {
 
 /// All entries and all lists. The caller of each function holds the lock of `Zswap::entries`.
 ///
-/// The number of an entry on a list is one less than the entry's [`ZswapId`], because a slot names no entry by 0.
+/// The number of an entry on a list is one less than the entry's [`ZswapId`], because the id 0 in a slot means no
+/// entry.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     records: Slab<Entry>,

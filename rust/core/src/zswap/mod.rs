@@ -137,7 +137,8 @@ pub(crate) enum PoorPage {
     Reject,
 }
 
-/// The error for a page that zswap does not store. The counter of one [`ZswapStat`] counts the reason.
+/// The error for a page that zswap does not store. The function that returns the error has counted the reason in a
+/// [`ZswapStat`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rejected;
 
@@ -147,8 +148,8 @@ struct Dice {
     rng: ChaCha8Rng,
 }
 
-/// A part of the map from slots to entry numbers, for devices that are not virtual. One shard holds several trees of
-/// 2^14 slots.
+/// A part of the map from slots to entry numbers, for devices that are not virtual. One shard has the entries of
+/// several ranges of 2^14 slots; the kernel has one tree for each such range.
 type Shard = SpinMutex<Map>;
 
 /// The compressed cache of one subsystem. Kernel: the globals of `mm/zswap.c`.
@@ -176,8 +177,8 @@ pub struct Zswap {
     dice: SpinMutex<Option<Dice>>,
 }
 
-// All flags and counters are Relaxed, because flags and counters guard no other data. A lock orders the data of an
-// entry: the lock of the folio over the entry's slot, or the cluster lock under which the slot is freed.
+// Every access to a flag or a counter is Relaxed, because flags and counters guard no other data. A lock orders the
+// data of an entry: the lock of the folio over the entry's slot, or the cluster lock under which the slot is freed.
 impl Zswap {
     /// Makes zswap for `ram_pages` pages of RAM. Errors: `OutOfRange` (EINVAL) when a percentage is over 100.
     pub(crate) fn new(ram_pages: u64, options: Option<ZswapOptions>) -> Result<Self> {

@@ -324,8 +324,8 @@ impl<'s> Machine<'s> {
             27 => self.remove_group(),
             28 => self.limit_group(),
             29 => drop(self.swap.shrink_swap_cache(self.rng.random_range(1..80), CPU)),
-            // Programs with failures leave this step out, because a slot with a reference and no folio prevents a
-            // swapoff.
+            // Programs with failures, which turn devices off, do not allocate slots without a folio, because such a
+            // slot with a reference prevents a swapoff.
             30 if !self.has_failures => self.alloc_bare(),
             30..36 => self.move_about(),
             36 => self.plan_faults(),

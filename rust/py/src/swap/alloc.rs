@@ -22,7 +22,8 @@ const SIGNAL_SLOTS: usize = 1 << 20;
 
 impl Swap {
     /// Allocates runs in pieces and returns the number of allocated runs. Between two pieces no lock is held and
-    /// signals are checked. If a signal handler raises an exception, all runs are freed.
+    /// signals are checked. If a signal handler raises an exception, the runs that were allocated before it are
+    /// freed.
     fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
         let mut taken = 0;
         for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {

@@ -100,8 +100,9 @@ fn bump(counter: &AtomicU64) {
 /// Returns the word that the page repeats, or `None`. Kernel: `page_same_filled`.
 #[inline]
 fn same_filled(page: &[u8]) -> Option<u64> {
-    // The first and the last word are compared first, because the two words seldom match in a page of data. A page
-    // repeats its first word when the page without the first word equals the page without the last word.
+    // The first and the last word are compared before the whole page, because they seldom match in a page that does
+    // not repeat one word. A page repeats its first word when the page without the first word equals the page without
+    // the last word.
     let word = &page[..8];
     (word == &page[PAGE_SIZE - 8..] && page[8..] == page[..PAGE_SIZE - 8])
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))

@@ -7,7 +7,8 @@ use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::workload::strategy::{Strategy, StrategyMemory};
 
-/// Number of pages of the aligned runs that define fragmentation. A folio of 64 kB has this number of pages.
+/// Number of pages of an aligned run in the measure of fragmentation, which is the share of free slots outside such
+/// runs of free slots. A folio of 64 kB has this number of pages.
 const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {

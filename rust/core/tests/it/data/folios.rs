@@ -170,7 +170,7 @@ fn a_dirty_folio_in_the_cache_has_the_data_of_its_slots() {
     folio.folio_mark_dirty();
     assert_eq!(first_byte_in_time(&swap, entry), b'b');
     drop(folio);
-    // The bytes of a folio that was allocated and never written are the data of the slots that the folio gets.
+    // The bytes of a new folio, which was never written to a device, are the data of the slots that the folio gets.
     let folio = swap.folio_alloc(order(0), Gfp::HIGHUSER_MOVABLE, CPU).expect("memory");
     folio.bytes_mut().expect("no views").fill(7);
     let entry = swap.folio_alloc_swap(&folio, CPU).expect("room");

@@ -344,7 +344,8 @@ fn pageout_keeps_a_large_folio_that_another_address_space_maps_in_part() {
     assert_empty(&swap);
 }
 
-/// Returns a subsystem whose memory is full of pages that reclaim can take, and 16 swapped-out pages.
+/// Returns a subsystem whose memory is full of pages that reclaim can take, the address space of these pages, and the
+/// entry of 16 swapped-out pages.
 fn full_of_cold_pages() -> (Arc<Swap>, Space, SwpEntry) {
     let swap = swap_with(1, 8192);
     let folio = MappedFolio::map(swap.folio_with(order(4), b"large").expect("room"));

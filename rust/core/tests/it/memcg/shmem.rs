@@ -37,7 +37,8 @@ fn row(group: &GroupHandle) -> String {
     format!("{memory}/{swap}/{}/{}", group.stat_local(MemcgStat::Swap), group.id_refs())
 }
 
-/// Returns the group's own pages of files, anonymous pages, pages in the swap cache, and major faults.
+/// Returns the counters of the group without its descendants: pages of files in memory, anonymous pages, pages in the
+/// swap cache, and major faults.
 fn own(group: &GroupHandle) -> [i64; 4] {
     [MemcgStat::Shmem, MemcgStat::Anon, MemcgStat::Swapcached, MemcgStat::PgMajFault]
         .map(|stat| group.group().stat_local(stat))
