@@ -1,5 +1,5 @@
-//! Reads the docstrings of the Python stubs and generates the macro `stub!`. The macro inserts a docstring into the
-//! extension, so that the docs of the Python API are written only in the stubs.
+//! Reads the docstrings of the Python stubs (`*.pyi`) and generates the macro `stub!`. The macro inserts a docstring
+//! of the stubs into the extension, so that the docs of the Python API are written only in the stubs.
 //!
 //! `stub!(Swap.alloc)` is the docstring of a method. `stub!(Swap)` is the docstring of a class. `stub!(_core)` is the
 //! docstring of the module. If a method returns a `TypedDict`, its docstring ends with the docs of the keys of the
@@ -48,7 +48,7 @@ fn paths(package: &Path) -> Vec<PathBuf> {
 #[derive(Default)]
 struct Item {
     doc: String,
-    /// The type annotation: the type of the result of a function, or the type of a key.
+    /// The type annotation of the item: the result type of a function, or the type of a key.
     annotation: String,
 }
 
@@ -111,7 +111,7 @@ impl Stubs {
     }
 
     /// Returns the docs of the keys of each `TypedDict` that an annotation names. If the value of a key is a
-    /// `TypedDict`, the docs of the keys of this second `TypedDict` follow.
+    /// `TypedDict` too, the docs of its keys follow.
     fn keys(&self, annotation: &str, title: &str) -> String {
         let mut docs = String::new();
         for class in words(annotation).filter(|word| self.is_dict(word)) {

@@ -1,5 +1,5 @@
-//! `SwapDevice`: a Python handle on a device. The handle stays valid as a Python object after a swapoff of the
-//! device.
+//! `SwapDevice`: a Python handle on a device. After a swapoff of the device the handle still exists, but its methods
+//! that need the device raise an error.
 
 use std::sync::{Arc, Weak};
 
@@ -106,8 +106,8 @@ impl SwapDevice {
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
-        // The bytes start as zeros, and 0 stands for a free slot. Only the bytes of slots in use are written, so that
-        // the pages of the other bytes take no memory.
+        // The bytes object starts with zeros, and 0 stands for a free slot. The code writes only the bytes of slots
+        // in use, so that pages with only zeros take no memory.
         Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())

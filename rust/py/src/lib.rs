@@ -1,7 +1,8 @@
 //! The Python binding of swapcore. The binding only converts values, detaches from the interpreter and maps errors.
 //!
-//! # Map A room is a file or a folder of this crate. Each Python class has its own room, or a file in a room. A room
-//! uses only rooms on the lines above its own line in this list. Rooms on one line do not use each other. A test in
+//! # Map
+//! A room is a file or a folder of this crate. Each Python class has its own room, or a file in a room. A room uses
+//! only rooms on the lines above its own line in this list. Rooms on one line do not use each other. A test in
 //! `tests/house` checks the list.
 //!
 //! layers:

@@ -35,8 +35,8 @@ impl MemCgroup {
         Ok(Self { handle: GroupHandle::root(swap)? })
     }
 
-    /// Returns the number of the group in an argument. Without an argument the group is root. Errors: EINVAL when the
-    /// group belongs to another subsystem.
+    /// Returns the number of the group that the argument `memcg` names. If the caller passed no group, the result is
+    /// the number of root. Errors: EINVAL when the group belongs to another subsystem.
     pub(crate) fn css_of(memcg: Option<&Bound<'_, Self>>, swap: &Arc<swapcore::Swap>) -> Result<CssId> {
         let Some(memcg) = memcg else { return Ok(CssId::ROOT) };
         let handle = &memcg.get().handle;
@@ -75,12 +75,13 @@ pub(crate) struct MemcgFile {
     name: &'static str,
     /// The path of the group.
     path: String,
-    /// None after `close`. A read or write under way in another thread keeps the file open until its end.
+    /// `None` after `close`. A read or write that another thread has started before `close` keeps the file open until
+    /// the read or write ends.
     open: Mutex<Option<Arc<GroupFile>>>,
 }
 
 impl MemcgFile {
-    /// Returns the open file. Errors: EBADF, the file is closed.
+    /// Returns the open file. Errors: EBADF when the file is closed.
     fn opened(&self) -> Result<Arc<GroupFile>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let closed =
@@ -271,8 +272,8 @@ impl MemCgroup {
     }
 }
 
-/// Defines a read-only property for each file that can be read. `__setattr__` writes files, because a write to a file
-/// that the group lacks must raise another error than a read.
+/// Defines a read-only property for each file that can be read. The properties have no setters. `__setattr__` writes
+/// files instead, because a write to a file that the group lacks must raise another error than a read of this file.
 macro_rules! file_properties {
     ($($name:ident)+) => {
         #[pymethods]

@@ -30,7 +30,7 @@ pub(crate) struct Mm {
     pub(crate) mm: swapcore::Mm,
 }
 
-/// Cuts a range of pages at the ends of page tables.
+/// Splits a range of pages into pieces, each of which lies in one page table.
 fn table_pieces(first_page: PageNumber, nr_pages: NrVmaPages) -> impl Iterator<Item = Range<Vpn>> + Send {
     let end = first_page.0.saturating_add(nr_pages.0);
     let mut at = first_page.0;
@@ -57,7 +57,8 @@ getters! {
     memcg: Result<MemCgroup> = {
         this.mm.swap().memcg_enabled()?;
         loop {
-            // A group without an object was freed after the task moved to another group.
+            // `of` returns `None` if the task moved to another group after `css` read its group, and the old group
+            // was freed. The loop then reads the group of the task again.
             if let Some(group) = MemCgroup::of(this.mm.swap(), this.mm.css()) {
                 break Ok(group);
             }
@@ -158,7 +159,8 @@ impl Mm {
     ) -> Result<Bound<'py, PyDict>> {
         let cpu = self.cpu(cpu)?;
         let mut report = PageoutReport::default();
-        // A piece ends at the end of a page table, because no folio crosses that border and would be split.
+        // Each piece is the part of the range in one page table. No folio crosses the end of a page table, so the
+        // pieces split no folio.
         for_each(py, table_pieces(first_page, nr_pages), |pages| {
             report.add(self.mm.pageout(pages, cpu)?);
             Ok(())

@@ -1,5 +1,5 @@
-//! Python buffers. The functions read bytes and numbers from buffers of the Python caller, and give the caller bytes
-//! and views of memory.
+//! Functions for Python buffers: they read bytes and numbers from buffers of the Python caller, and make bytes
+//! objects and buffer views for the caller.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -55,8 +55,8 @@ pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Boun
 }
 
 /// Returns a writable buffer view with one dimension. `shape` has the number of items and the number of bytes of an
-/// item. `flags` are the fields that the consumer requests. The view has a reference to `owner`. The caller must keep
-/// `shape` in place while the view exists, because the view points to `shape`.
+/// item. `flags` are the flags with which the consumer of the view requests fields. The view has a reference to
+/// `owner`. The caller must keep `shape` in place while the view exists, because the view points to `shape`.
 pub(crate) fn view_of(
     owner: Bound<'_, PyAny>,
     address: *mut c_void,

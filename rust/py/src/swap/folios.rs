@@ -32,7 +32,7 @@ fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> 
 /// The arguments of a swap-in.
 #[derive(Clone, Copy)]
 struct SwapinArgs {
-    /// The mask of orders, `None` for the default.
+    /// The mask of orders that the caller passed, or `None`.
     orders: Option<Orders>,
     cpu: CpuId,
     faulting: CssId,
@@ -50,7 +50,8 @@ impl Swap {
         Ok(SwapinArgs { orders, cpu: self.cpu(cpu)?, faulting: MemCgroup::css_of(memcg, &self.swap)? })
     }
 
-    /// Returns the parameters of a swap-in of `nr_pages` slots. Without a mask of orders the device decides.
+    /// Returns the parameters of a swap-in of `nr_pages` slots. If the caller passed no mask of orders,
+    /// [`swapcore::Swap::default_orders`] chooses the orders.
     fn swapin(&self, entry: swapcore::SwpEntry, nr_pages: u32, args: SwapinArgs) -> swapcore::Result<Swapin<'_>> {
         let SwapinArgs { orders, cpu, faulting } = args;
         let orders = orders.map_or_else(|| self.swap.default_orders(entry, nr_pages, cpu), Ok)?;

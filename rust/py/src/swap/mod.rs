@@ -33,7 +33,7 @@ pub(crate) struct Swap {
 }
 
 impl Swap {
-    /// Takes the local lock of the CPU that an argument selects.
+    /// Takes the local lock of the CPU that the argument `cpu` selects.
     #[inline]
     fn on_cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(self.cpu(cpu)?)?)

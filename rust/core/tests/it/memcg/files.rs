@@ -503,8 +503,8 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         assert_eq!(swap.slot_owner_id(foreign).expect("a slot"), b.group().id(), "{store}");
         let mut ages = swap.swap_ages(a.css()).expect("enabled");
         ages.sort_unstable();
-        // A store that records owners measures the ages at root. The eviction of group b's page then makes the pages
-        // of group a one step older.
+        // With the owner stores `array` and `cluster_table`, the lruvec of root counts all evictions. The later
+        // eviction of group b's page then makes the pages of group a one step older.
         assert_eq!(ages, if is_recorded { [2, 3, 4, 5] } else { [1, 2, 3, 4] }, "{store}");
         assert_eq!(swap.swap_ages(b.css()).expect("enabled"), [1], "{store}");
         let resident = folio(&a, 0);

@@ -1,5 +1,5 @@
-//! Files in memory with groups: the first toucher pays, reclaim swaps the pages out, and the owner of a slot pays
-//! again.
+//! Tests of files in memory (shmem) with groups. The group of the task that touches a page first is charged for the
+//! page. Reclaim swaps the page out. At the swap-in the owner of the slot is charged again.
 //!
 //! A row is `memory/swap/MEMCG_SWAP/id references` of a group; the second column is memsw on v1.
 
@@ -37,7 +37,8 @@ fn row(group: &GroupHandle) -> String {
     format!("{memory}/{swap}/{}/{}", group.stat_local(MemcgStat::Swap), group.id_refs())
 }
 
-/// Returns the group's own pages of files, anonymous pages, pages in the swap cache, and major faults.
+/// Returns the counters of the group without its descendants: pages of files in memory, anonymous pages, pages in the
+/// swap cache, and major faults.
 fn own(group: &GroupHandle) -> [i64; 4] {
     [MemcgStat::Shmem, MemcgStat::Anon, MemcgStat::Swapcached, MemcgStat::PgMajFault]
         .map(|stat| group.group().stat_local(stat))
@@ -146,7 +147,8 @@ fn willneed_charges_the_owner_and_reads_each_page_alone() {
         [0, 4].into_iter().for_each(|page| file.writeout(page, CPU).expect("room"));
         assert_eq!(row(&a), "0/8/8/9", "{hierarchy:?} {store}");
         assert_eq!(file.willneed(0..6, b.css(), CPU), Ok(6));
-        // On v1 the memory of a cached page has the charge of its slot. A record keeps the pins of v2.
+        // On v1 a cached slot has no charge of its own, because memory and swap have one counter. On v2 the owner
+        // stores `array` and `cluster_table` keep the pins of cached slots.
         let cached = match (hierarchy, store) {
             (Hierarchy::V1, _) => "6/8/2/3",
             (_, "shadow" | "trampoline") => "6/8/8/3",
@@ -297,7 +299,7 @@ fn threads_share_a_file_that_is_larger_than_the_limit_of_its_group() {
                 scope.spawn(move || {
                     let (css, cpu) = (group.css(), swapcore::CpuId(thread as u16));
                     let mut state = thread + 1;
-                    // Neighbouring pages belong to different threads, so every folio has pages of both.
+                    // The threads use neighbouring pages, so every folio has pages of both threads.
                     let mut last = [0_u64; 1024];
                     for step in 1..=15_000_u64 {
                         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
