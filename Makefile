@@ -30,13 +30,17 @@ demo: $(BUILT)
 
 test: test-rust test-python
 
+# The examples are left out, because `make lint` builds them.
+TEST_RUST := cargo test --locked --workspace --exclude swapcore-py
+
 test-rust:
-	cargo test --locked --workspace --exclude swapcore-py
+	$(TEST_RUST) --lib --tests
+	$(TEST_RUST) --doc
 
 # Builds the Rust tests and runs none. `.ci/run` builds them beside the extension, because the link of the extension
 # uses one core only.
 test-rust-build:
-	cargo test --locked --workspace --exclude swapcore-py --no-run
+	$(TEST_RUST) --lib --tests --no-run
 
 test-python: $(BUILT)
 	$(BIN)/python -m pytest -n auto --dist worksteal
