@@ -35,7 +35,8 @@ def cluster_lists(device: dict[str, Any]) -> Iterator[tuple[str, list[int]]]:
         device: A device of `Swap.dump`.
 
     Yields:
-        The name of the list and the clusters of the list. The name has the order if each order has its list.
+        The name of the list and the clusters of the list. The name of a nonfull or frag list has its order,
+        because each order has lists of its own.
     """
     yield from ((name, device[name]) for name in ("free", "full", "discard") if device[name])
     for name in ("nonfull", "frag"):
