@@ -357,7 +357,7 @@ def _compiler(rng: random.Random) -> Accesses:
 
 
 def _in_pieces(process: int, accesses: Accesses, cpu: int) -> list[Step]:
-    """Returns the steps of a process: `BUILD_PIECES` steps that each do a part of its accesses, and its exit."""
+    """Returns the steps of a process: `BUILD_PIECES` steps, each with a part of the accesses, and an exit."""
     marks = [accesses.nr_accesses * piece // BUILD_PIECES for piece in range(BUILD_PIECES + 1)]
     turns: list[Step] = [Touch(process, accesses, start, stop, cpu) for start, stop in pairwise(marks)]
     return [*turns, Exit(process)]

@@ -31,7 +31,7 @@ MAX_FOLIO_PAGES = 240
 
 
 class Config(NamedTuple):
-    """The switches of a program and its hierarchy."""
+    """The switches of a program and its hierarchy of memory cgroups, v1 or v2."""
 
     store: str
     hierarchy: str

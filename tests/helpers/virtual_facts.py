@@ -292,7 +292,7 @@ Machines = Callable[..., Machine]
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    """Returns a function that makes machines. `Machine.end` runs for each machine after the test."""
+    """Returns a function that makes a `Machine`. `Machine.end` runs for each `Machine` after the test."""
     made: list[Machine] = []
 
     def make(**options: Any) -> Machine:  # noqa: ANN401 - the options of `Machine`
@@ -306,11 +306,11 @@ def machines() -> Iterator[Machines]:
 
 @pytest.fixture
 def machine(machines: Machines) -> Machine:
-    """Returns a machine without zswap."""
+    """Returns a `Machine`, which has a virtual device over a physical device, without zswap."""
     return machines()
 
 
 @pytest.fixture
 def lz4(machines: Machines) -> Machine:
-    """Returns a machine with zswap."""
+    """Returns a `Machine`, which has a virtual device over a physical device, with zswap in front."""
     return machines(zswap="lz4")
