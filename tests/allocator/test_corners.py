@@ -1,7 +1,7 @@
 """Fixed programs on the allocator and the model for cases that random programs reach rarely.
 
-`Lockstep` compares every answer, counter, list and hint after each operation. A test asserts only the fact that
-its name states.
+`Lockstep` compares every answer, counter, list and hint after each operation. A test asserts only the fact
+that its name states.
 """
 
 from __future__ import annotations

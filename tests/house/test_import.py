@@ -54,7 +54,7 @@ def test_heavy_modules_are_loaded_when_they_are_needed() -> None:
 
 
 def test_every_public_name_exists_and_the_list_is_sorted() -> None:
-    # Each name is there once. Ruff checks the order: constants, then classes, then functions.
+    # Each name is in `__all__` once. Ruff checks the order: constants, then classes, then functions.
     assert sorted(set(sc.__all__)) == sorted(sc.__all__)
     for name in sc.__all__:
         assert getattr(sc, name) is not None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 STUBS = sorted(file.name for file in files("swapcore").iterdir() if file.name.endswith(".pyi"))
 
-# Sphinx and IDEs show no docs of a class attribute that is a plain value.
+# Members without docs in the extension, because Sphinx and IDEs show no docs of a class attribute that is a
+# plain value.
 VALUES = {"Strategy.names"}
 
 

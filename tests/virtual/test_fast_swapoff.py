@@ -136,7 +136,8 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
         code = write.result(60)
     assert walked(machine.swap)[1] == 0
     assert not machine.physical.is_on
-    # EBUSY: swapoff removed the backing before the write ended. 0: the write ended before swapoff.
+    # The swap-out fails with EBUSY if swapoff removed the physical slot before the write ended. The swap-out
+    # succeeds if the write ended before swapoff.
     if code == EBUSY:
         assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
     else:
@@ -261,7 +262,7 @@ def test_zswap_and_zero_slots_are_left_alone(lz4: Machine) -> None:
 
 
 def test_the_space_is_given_back_and_the_data_can_go_out_again(machines: Machines) -> None:
-    # Orders do not share clusters, so the device needs a free cluster for each order.
+    # Runs of different orders are in different clusters, so the device needs a free cluster for each order.
     machine = machines(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
     machine.swap.swapoff(machine.physical)
