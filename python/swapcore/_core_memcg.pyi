@@ -19,12 +19,12 @@ class MemoryEvents(TypedDict):
     oom: int
     """Number of charges that failed although reclaim ran."""
     oom_kill: int
-    """Always 0, because no task is killed here."""
+    """Always 0, because swapcore kills no task."""
     oom_group_kill: int
-    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; no task is
-    killed here."""
+    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; swapcore
+    kills no task."""
     sock_throttled: int
-    """Always 0, because there are no sockets here."""
+    """Always 0, because swapcore has no sockets."""
 
 @type_check_only
 class SwapEvents(TypedDict):
@@ -46,7 +46,7 @@ class OomControl(TypedDict):
     under_oom: int
     """Always 0, because a charge that finds no memory fails."""
     oom_kill: int
-    """Always 0, because no task is killed here."""
+    """Always 0, because swapcore kills no task."""
 
 @final
 class MemcgFile:
@@ -193,24 +193,24 @@ class MemCgroup:
             anon_thp: bytes of anonymous pages in large folios.
             inactive_anon: bytes of anonymous pages on the inactive list.
             active_anon: bytes of anonymous pages on the active list.
-            inactive_file: always 0, because there are no file pages here.
-            active_file: always 0, because there are no file pages here.
+            inactive_file: always 0, because swap-backed pages are on the anonymous lists.
+            active_file: always 0, because swap-backed pages are on the anonymous lists.
             unevictable: bytes of pages that must stay in memory.
             workingset_refault_anon: anonymous pages that came back after eviction.
-            workingset_refault_file: always 0, because every page is anonymous here.
+            workingset_refault_file: always 0, because swapcore has only swap-backed pages.
             workingset_activate_anon: anonymous pages that came back so soon that they became active.
-            workingset_activate_file: always 0, because every page is anonymous here.
+            workingset_activate_file: always 0, because swapcore has only swap-backed pages.
             workingset_restore_anon: anonymous pages that came back and had been in the working set.
-            workingset_restore_file: always 0, because every page is anonymous here.
+            workingset_restore_file: always 0, because swapcore has only swap-backed pages.
             pgscan: pages that reclaim looked at.
             pgsteal: pages that reclaim freed.
-            pgscan_kswapd: always 0, because there is no kswapd here.
+            pgscan_kswapd: always 0, because swapcore has no kswapd.
             pgscan_direct: the part of ``pgscan`` in reclaim because of a limit or a lack of memory.
-            pgscan_khugepaged: always 0, because there is no khugepaged here.
+            pgscan_khugepaged: always 0, because swapcore has no khugepaged.
             pgscan_proactive: the part of ``pgscan`` that ``memory.reclaim`` asked for.
-            pgsteal_kswapd: always 0, because there is no kswapd here.
+            pgsteal_kswapd: always 0, because swapcore has no kswapd.
             pgsteal_direct: the part of ``pgsteal`` in reclaim because of a limit or a lack of memory.
-            pgsteal_khugepaged: always 0, because there is no khugepaged here.
+            pgsteal_khugepaged: always 0, because swapcore has no khugepaged.
             pgsteal_proactive: the part of ``pgsteal`` that ``memory.reclaim`` asked for.
             pswpin: pages read from a device.
             pswpout: pages written to a device.
@@ -230,9 +230,9 @@ class MemCgroup:
             cache: v1: the same value as ``shmem``, because swapcore has no other files than shmem files.
             rss: v1: bytes of anonymous pages charged.
             rss_huge: v1: bytes of anonymous pages in large folios.
-            mapped_file: v1: always 0, because every page is anonymous here.
-            dirty: v1: always 0, because every page is anonymous here.
-            writeback: v1: always 0, because every page is anonymous here.
+            mapped_file: v1: always 0, because swapcore has only swap-backed pages.
+            dirty: v1: always 0, because swapcore has only swap-backed pages.
+            writeback: v1: always 0, because swapcore has only swap-backed pages.
             swap: v1: bytes of slots charged.
             pgpgin: v1: pages charged.
             pgpgout: v1: pages uncharged."""
@@ -250,7 +250,8 @@ class MemCgroup:
         devices; None allows the devices of the group above, and for root all devices, by priority. If a
         virtual device is among them, only the real devices among them back its slots, and without a real
         device the data stays in zswap. ``refault`` is ``activate`` (each page that comes back becomes active)
-        or ``never`` (no page becomes active); None takes the rule of the working set.
+        or ``never`` (no page becomes active); with None a page becomes active if its refault distance is
+        within the working set.
 
         Errors: EINVAL, unknown word, a rule that the switch ``owner_store`` does not allow, no device, or a
         device that is not on; ENODEV, the group is removed."""

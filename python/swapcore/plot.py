@@ -33,7 +33,7 @@ _PUBLISHED_BYTES = 32 << 30
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Draws time, fallback, memory and fragmentation of every strategy into a picture file.
+    """Draws time, split large folios, memory and fragmentation of every strategy into a picture file.
 
     Args:
         comparison: The comparison to draw.

@@ -1,4 +1,4 @@
-"""The cgroup v1 memory guide: accounting, limits, swappiness, statistics, and the end of a group."""
+"""Tests of the kernel's cgroup v1 memory guide: accounting, limits, swappiness, statistics, removal."""
 
 from __future__ import annotations
 

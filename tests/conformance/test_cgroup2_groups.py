@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: groups, their life, their files, and the amounts that files take."""
+"""Tests of the kernel's cgroup v2 guide: groups, their life, their files, and the amounts in files."""
 
 from __future__ import annotations
 

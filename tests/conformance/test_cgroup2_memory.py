@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: usage, high and max limits, reclaim on request, peaks, and the events of memory."""
+"""Tests of the kernel's cgroup v2 guide: usage, high and max, memory.reclaim, peaks, and events."""
 
 from __future__ import annotations
 

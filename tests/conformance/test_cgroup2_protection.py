@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: the protection of memory by memory.min and memory.low."""
+"""Tests of the kernel's cgroup v2 guide: the protection of memory by memory.min and memory.low."""
 
 from __future__ import annotations
 

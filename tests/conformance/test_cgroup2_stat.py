@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: the keys of memory.stat that count anonymous memory and swap."""
+"""Tests of the kernel's cgroup v2 guide: the keys of memory.stat that count anonymous memory and swap."""
 
 from __future__ import annotations
 

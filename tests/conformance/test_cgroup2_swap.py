@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: usage, limits, peak and events of swap."""
+"""Tests of the kernel's cgroup v2 guide: usage, limits, peak and events of swap."""
 
 from __future__ import annotations
 

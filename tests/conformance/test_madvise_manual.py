@@ -1,4 +1,4 @@
-"""Facts of madvise(2), fork(2) and munmap(2) that concern swap."""
+"""Tests of documented facts of madvise(2), fork(2) and munmap(2) that concern swap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of mkswap(8), swaplabel(8) and the swap header."""
+"""Tests of documented facts of mkswap(8), swaplabel(8) and the swap header."""
 
 from __future__ import annotations
 

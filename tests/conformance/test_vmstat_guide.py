@@ -1,4 +1,4 @@
-"""Facts of /proc/vmstat, /proc/meminfo, the mTHP statistics, vm.page-cluster, vm.swappiness and MGLRU."""
+"""Tests of documented facts of /proc/vmstat and meminfo, mTHP, vm.page-cluster, vm.swappiness and MGLRU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zswap guide: parameters, stores and loads, order of writeback, groups, and the shrinker."""
+"""Tests of the kernel's zswap guide: parameters, stores, loads, order of writeback, groups, shrinker."""
 
 from __future__ import annotations
 

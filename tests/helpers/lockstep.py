@@ -91,7 +91,7 @@ class Lockstep:
         return self.real(pair) if side is self.swap else pair.model
 
     def report(self, what: str) -> str:
-        """Returns ``what``, the log of operations, and the dumps of both sides."""
+        """Returns ``what``, the log of operations, and the dumps of subsystem and model."""
         return "\n".join([what, *self.log, f"model {self.model.dump()}", f"real  {self.swap.dump()}"])
 
     def compare(self) -> None:

@@ -1,7 +1,7 @@
 """Swapoff of a physical device that backs virtual slots: swapoff walks the reverse map and no page table.
 
 The folios are cached, uncached, held, under writeback, or freed during swapoff. A direct user has a slot of
-the physical device without a virtual slot; for such slots swapoff walks page tables, as in the classic walk.
+the physical device without a virtual slot; for such slots swapoff walks page tables, as `try_to_unuse` does.
 """
 
 from __future__ import annotations
@@ -243,7 +243,8 @@ def test_dirty_folios_go_elsewhere_when_memory_is_short(machines: Machines, way_
         machine.swap.zswap.max_pool_percent = 100
     else:
         machine.swap.swapon(file_storage(4 * C))
-    # The pages belong to address spaces, so reclaim finds them and swaps them out where slots are free.
+    # The 800 pages do not fit into the memory of 512 pages. Reclaim finds the pages, because they belong to
+    # address spaces, and swaps them out to zswap or to the other device.
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap)[1] == 0
     machine.swap.check()
