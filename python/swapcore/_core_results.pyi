@@ -84,7 +84,7 @@ class DeviceMemory(TypedDict):
     pool_bytes: int
     """Bytes of released tables that are kept for reuse."""
     index_bytes: int
-    """Bytes of the cluster records of a ghost and of the index that finds the records."""
+    """Bytes of a ghost's cluster records, and of the index that finds these records."""
     virtual_table_bytes: int
     """Bytes of the virtual tables of a ghost: for each slot, beside its table entry, a second word that
     records where the page of the slot lies."""

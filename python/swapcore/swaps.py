@@ -117,7 +117,8 @@ def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
         file: The output file; standard output if None.
     """
     facts = zswap(swap)
-    # The first row alone shows the written-back bytes, because the core counts all pools together.
+    # Only the row of the first pool shows the written-back bytes, because the core counts them for all pools
+    # together.
     written_back = [report.format_size(facts["written_back_bytes"])] + ["-"] * len(facts["pools"])
     rows = [
         [

@@ -53,7 +53,7 @@ BUILD_NEAR_PAGES = 32
 """Largest distance of an access to the newest page, in pages, for seven of eight accesses of `build_like`."""
 
 BUILD_PIECES = 4
-"""Number of pieces in which a process of `build_like` runs, because the processes take turns."""
+"""Number of turns in which a process of `build_like` does its accesses, because processes take turns."""
 
 
 @dataclass(frozen=True, slots=True)

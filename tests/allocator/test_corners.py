@@ -30,7 +30,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def side_with(profile: str) -> Iterator[SideWith]:
-    """Returns a function that starts a `Lockstep` with devices. Each `Lockstep` is drained after the test."""
+    """Returns a function that starts a `Lockstep` with devices; `Lockstep.drain` runs after the test."""
     sides = []
 
     def start(*disks: Disk, nr_cpus: int = 1, workers: str = "inline", **switches: str) -> Lockstep:

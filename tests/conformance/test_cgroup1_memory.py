@@ -329,10 +329,10 @@ def test_a_group_can_be_removed_with_charges_but_not_with_tasks(swap: sc.Swap) -
 
 @pytest.mark.parametrize("store", ["array", "shadow"])
 def test_a_page_of_a_removed_group_is_charged_to_the_group_that_swaps_it_in(store: str) -> None:
-    """The guide's rule holds with the owner store ``array``.
+    """The guide is right with the owner store ``array``: the group that swaps the page in is charged.
 
-    With ``shadow``, the owner store of the swap table series, phase IV, the nearest online ancestor is
-    charged.
+    With ``shadow``, the owner store of the swap table series, phase IV, the nearest online ancestor of the
+    removed group is charged.
     """
     swap = machine(switches={"owner_store": store})
     p, b = swap.memcg.create("p"), swap.memcg.create("b")

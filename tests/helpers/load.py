@@ -1,4 +1,4 @@
-"""Threads of a test: `together` runs several calls at the same moment, `Load` runs threads for a time.
+"""Threads of a test: `together` runs several calls at the same moment, `Load` runs threads for some seconds.
 
 `SWAPCORE_STRESS_SECONDS` is the duration of one load in seconds. One second reaches each race of these tests;
 a longer load makes a rare interleaving more likely.

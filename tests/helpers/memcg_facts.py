@@ -177,7 +177,7 @@ class Space:
         return {page: int(entry) for page, entry in found if entry is not None}
 
     def present(self) -> set[int]:
-        """Returns the numbers that the resident pages hold."""
+        """Returns the numbers that `write` wrote into the pages that are resident now."""
         if self.mm.resident_pages + self.mm.swapped_pages == 0:
             self.pages.clear()  # an address space without pages is a task that the OOM killer ended
         swapped = self.entries()
@@ -433,7 +433,7 @@ class World:
     def swapcached_errors(self) -> list[str]:
         """Compares ``swapcached_pages`` of each group with the cached folios.
 
-        The defect K4 of docs/memcg.md makes them differ.
+        With the defect K4 of docs/memcg.md the two numbers of pages differ.
         """
         self.used = slots_in_use(self.swap)
         cached: Counter[sc.MemCgroup | None] = Counter()
@@ -494,7 +494,7 @@ class Stage:
         return self.group("A")
 
     def task(self, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
-        """Makes an address space of a group with `task_of`."""
+        """Makes an address space of a group in this subsystem; `task_of` describes the arguments."""
         return task_of(self.swap, memcg, nr_pages, data, **area)
 
     def end(self) -> None:

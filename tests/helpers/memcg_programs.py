@@ -73,7 +73,7 @@ class Program(Steps):
     """A subsystem and the steps of a program on it."""
 
     def __init__(self, config: Config, variant: int = 0) -> None:
-        """Makes the subsystem; ``variant`` chooses the storage and the working set, classic or MGLRU."""
+        """Makes the subsystem; ``variant`` chooses the storage, and ``workingset``, classic or mglru."""
         self.config = config
         self.is_v1 = config.hierarchy == "v1"
         switches = {

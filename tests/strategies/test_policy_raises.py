@@ -1,4 +1,4 @@
-"""The call that leads to a hook raises the error of the hook, and keeps finished work."""
+"""A call that leads to a hook raises the hook's error, and its finished work is not lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves of the backing of a virtual slot: writeback from zswap and relocation, with a failure at each step.
+"""Moves of a virtual slot's page: writeback from zswap, and relocation, with a failure at each step.
 
 After each failure the data is unchanged, no physical slot is lost, and a counter shows the failure. Steps 1
 to 5 of a writeback are WB1 to WB5 of docs/steps.md.

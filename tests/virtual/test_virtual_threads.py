@@ -1,4 +1,4 @@
-"""Threads use virtual slots while a physical device is turned off and on, and read clusters being freed."""
+"""Threads use virtual slots while a device goes off and on; threads read clusters while they are freed."""
 
 from __future__ import annotations
 

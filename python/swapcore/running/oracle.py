@@ -7,7 +7,7 @@ on which recording and replay differ.
 
 The file does not record the kernel's pages and processes. The replay therefore puts a mapped folio of order 0
 into the swap cache for each slot that the kernel had in its swap cache. The folio stays in the cache until
-the allocator takes the slot back by itself, and the file records when the kernel took the slot back.
+the allocator itself reclaims the slot. The file records when the kernel reclaimed the slot.
 """
 
 from __future__ import annotations
