@@ -110,7 +110,7 @@ class Worker:
 
 
 def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
-    """Returns the orders of ``mask`` whose folio fits at the first slot of a run that is not yet swapped in."""
+    """Returns the orders of ``mask`` whose folio fits at the first slot that is not yet swapped in."""
     at, left = entry.offset + nr_done, entry.nr_pages - nr_done
     return sum(
         1 << order for order in ORDERS if mask >> order & 1 and at % (1 << order) == 0 and 1 << order <= left

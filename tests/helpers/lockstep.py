@@ -83,7 +83,7 @@ class Lockstep:
         return answers[1]
 
     def device(self, side: Swap | Model, kind: int) -> SwapDevice | Device:
-        """Returns the device of a swap type: the `SwapDevice` of the real side, or the model's `Device`."""
+        """Returns the device of a swap type: the `SwapDevice` of the subsystem, or the model's `Device`."""
         return self.devices[kind] if side is self.swap else self.model.devices[kind]
 
     def folio(self, side: Swap | Model, pair: Pair) -> Folio | ModelFolio:

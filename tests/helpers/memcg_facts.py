@@ -201,8 +201,8 @@ class World:
         self.ownerless: set[int] = set()
         """Slots that no group owns.
 
-        `Swap.alloc` and hibernation make slots without an owner. On v1 with a store of `CELLS`, a slot also
-        loses its owner when the slot's clean folio leaves the swap cache without reclaim.
+        `Swap.alloc` and hibernation make slots without an owner. On v1 with an owner store of `CELLS`, a slot
+        also loses its owner when the slot's clean folio leaves the swap cache without reclaim.
         """
         self.used: dict[int, Word] = {}
         self.reasons: list[str] = []

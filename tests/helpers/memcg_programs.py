@@ -411,7 +411,7 @@ class Program(Steps):
         plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
             # No read fails here, because a failed read removes the folio from the swap cache, and on v1 all
-            # stores but "shadow" then lose the owner of the folio's slots.
+            # owner stores but "shadow" then lose the owner of the folio's slots.
             plan.pop("fail_read_in", None)
         self.faulty.set_faults(**plan)
 

@@ -105,7 +105,7 @@ class Reader:
     """The table entries of all slots and the backing of all virtual slots, read while no operation runs."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Reads every slot's table entry, and the backing, the place of the page, of each used virtual slot."""
+        """Reads every slot's table entry, and the backing (the page's place) of each used virtual slot."""
         self.swap = swap
         self.words = {device.type: words_of(swap, device) for device in swap.devices}
         self.virtual = {device.type for device in swap.devices if device.is_virtual}

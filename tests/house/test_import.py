@@ -15,7 +15,7 @@ HEAVY = ("numpy", "rich", "matplotlib", "importlib.metadata")
 
 
 def seconds_of(code: str) -> float:
-    """Returns the CPU time of ``code``, because a busy machine stretches only the elapsed time."""
+    """Returns the CPU time of ``code`` in s, because on a busy machine the elapsed time is longer."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.check_output([sys.executable, "-c", code])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

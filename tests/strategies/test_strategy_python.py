@@ -1,4 +1,4 @@
-"""Facts about strategies written in Python, and about the interpreter while Rust replays without one."""
+"""Facts about strategies written in Python, and about the GIL while Rust replays a built-in strategy."""
 
 from __future__ import annotations
 

@@ -301,7 +301,8 @@ def test_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int)
     program.finish()
 
 
-# There is no v1 case with `cluster_table` or `array`, which lose the owner of a dropped clean folio on v1.
+# No case is v1 with `cluster_table` or `array`, because these owner stores lose the owner of a dropped clean
+# folio on v1.
 @pytest.mark.parametrize(
     ("store", "hierarchy"),
     [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],

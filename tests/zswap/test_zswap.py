@@ -344,7 +344,7 @@ def test_entries_are_given_back_with_their_pages() -> None:
     assert swap.memory()["zswap_entry_bytes"] <= 64 * 40 + 256
     assert swap.memory()["zswap_kept_bytes"] > 0
     swap.swapoff(device)
-    # The lists of kept zspages keep their capacity of 22 KiB.
+    # `zswap_kept_bytes` is not 0, because the lists of kept zspages keep their capacity of 22 KiB.
     assert swap.memory()["zswap_kept_bytes"] < 64 * 1024
     swap.check()
 

@@ -165,7 +165,7 @@ class _Replay:
         self.devices: dict[int, _Device] = {}
         self.slots_agreed = 0
         self.reclaimed: list[Run] = []
-        """Slots that the next allocation takes back, according to the recording."""
+        """Slots that the next allocation reclaims from the swap cache, according to the recording."""
 
     def run(self, path: str | os.PathLike[str]) -> Divergence | None:
         operations: dict[str, Callable[[Line], None]] = {op: getattr(self, f"_{op}") for op in OPERATIONS}

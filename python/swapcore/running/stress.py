@@ -256,7 +256,7 @@ class _Worker:
         self.counts["dups"] += times
 
     def _cache(self) -> None:
-        """Leaves a slot that only the swap cache holds, so that the allocator may take the slot back."""
+        """Leaves a slot that only the swap cache holds, so that the allocator may reclaim the slot."""
         if not self.held:
             return
         value, nr = self._take()
