@@ -292,7 +292,7 @@ class Model:
                 return found
 
     def fast_path(self, req: Request) -> tuple[Device, int] | None:
-        """Searches the hinted cluster, from the hint on: the slot after the CPU's last allocation of the order."""
+        """Searches the hinted cluster from the hint on, the slot after the CPU's last run of the order."""
         hints = self.hints[req.cpu]
         if req.order not in hints:
             return None
