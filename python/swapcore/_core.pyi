@@ -1,11 +1,12 @@
 """Types and docs of the Rust core: the swap allocator, its devices, its memory and the replay engine.
 
-``cpu`` arguments name the CPU whose hints and local lock a call uses. None means the calling thread's number
-modulo ``nr_cpus``. Threads get their numbers in the order of their first call, and a thread keeps its number.
-Counts are pages of 4 KiB unless a name ends in ``bytes``. The errno EINVAL is raised as
-`swapcore.InvalidArgumentError`, and the errno ENOENT as `swapcore.EntryGoneError`. "Releases the GIL" means
-that other Python threads run during the call. The core holds no lock while Python code runs (a hook, a signal
-handler, ``unuse`` or ``progress``), so the Python code may call any function.
+``cpu`` arguments name the CPU whose hints (the slots at which its next searches start) and local lock a call
+uses. None means the calling thread's number modulo ``nr_cpus``. Threads get their numbers in the order of
+their first call, and a thread keeps its number. Counts are pages of 4 KiB unless a name ends in ``bytes``.
+The errno EINVAL is raised as `swapcore.InvalidArgumentError`, and the errno ENOENT as
+`swapcore.EntryGoneError`. "Releases the GIL" means that other Python threads run during the call. The core
+holds no lock while Python code runs (a hook, a signal handler, ``unuse`` or ``progress``), so the Python code
+may call any function.
 
 The stubs are split into files ``_core_*.pyi``. At run time only the module ``_core`` exists.
 """

@@ -78,8 +78,9 @@ class Storage:
 
         ``direct`` opens the file with ``O_DIRECT``. If ``is_block_device`` or ``is_rotational`` is None, the
         storage asks the system for the value. With ``fixpgsz``, a header for another page size (a power of
-        two up to 64 KiB) is written again for pages of 4096 bytes and the whole file, as by ``swapon
-        --fixpgsz``. Label, UUID and the first 1024 bytes stay; differs: bad pages stay bad pages.
+        two up to 64 KiB) is replaced by a header for pages of 4096 bytes that covers the whole file, as by
+        ``swapon --fixpgsz``. Label, UUID and the first 1024 bytes stay. Unlike with ``swapon``, bad pages
+        stay bad pages.
 
         Errors, with the file unchanged unless a write fails: EINVAL, no SWAPSPACE2 header, a header for
         another page size without ``fixpgsz`` (the message names both page sizes and the byte order), more
@@ -123,10 +124,10 @@ class Storage:
         value is out of range."""
     @staticmethod
     def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
-        """Makes a ghost: ``pages`` slots, header included, without a place for pages.
+        """Makes a ghost: a device of ``pages`` slots, header included, that stores no page data.
 
         With ``virtual_table`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
-        or ``hidden``. Errors: EINVAL. Kernel: the header-only swap file of the swap
+        or ``hidden``, see `swapcore.Ghost`. Errors: EINVAL. Kernel: the header-only swap file of the swap
         table series, phase IV."""
     @staticmethod
     def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
@@ -152,7 +153,7 @@ class Storage:
         """Numbers of the slots that are never handed out."""
     @property
     def is_rotational(self) -> bool:
-        """True if seeks cost time, so all CPUs share one position of allocation."""
+        """True if seeks cost time; all CPUs then allocate from one shared next slot."""
     @property
     def is_block_device(self) -> bool:
         """True for a block device; False for a regular file, which takes only single pages."""
@@ -161,32 +162,34 @@ class Storage:
         """True if the storage takes discards."""
     @property
     def label(self) -> str:
-        """The label in the header of a `file`, see `swaplabel`. Errors: EINVAL, another storage."""
+        """The label in the header of a `file`, see `swaplabel`. Errors: EINVAL, the storage is no `file`."""
     @property
     def uuid(self) -> bytes:
-        """The UUID in the header of a `file`, 16 bytes, see `swaplabel`. Errors: EINVAL, another storage."""
+        """The UUID in the header of a `file`, 16 bytes, see `swaplabel`. Errors: EINVAL, the storage is no
+        `file`."""
     @property
     def mem_limit_bytes(self) -> int:
         """The limit on the memory of a `zram` in bytes; 0 means no limit. Kernel: ``mem_limit``.
 
         Settable, also while the storage is on; a set rounds up to pages. Stored pages stay. While the memory
         in use is above the limit, every write of a page that needs memory fails with ENOMEM. Errors: EINVAL,
-        another storage, or not 0 to 2**64 - 1."""
+        the storage is no `zram`, or the value is not 0 to 2**64 - 1."""
     @mem_limit_bytes.setter
     def mem_limit_bytes(self, mem_limit_bytes: int) -> None: ...
     def reset_mem_used_max(self) -> None:
-        """Lets ``mem_used_max`` of a `zram` start again at the present use.
+        """Sets ``mem_used_max`` of a `zram` to the memory that is in use now.
 
-        Errors: EINVAL, another storage. Kernel: a write of 0 to ``mem_used_max``."""
+        Errors: EINVAL, the storage is no `zram`. Kernel: a write of 0 to ``mem_used_max``."""
     def reset(self) -> None:
         """Drops all pages of a `zram`, gives their memory back, zeroes the statistics and removes the limit.
 
-        Errors, with nothing changed: `SwapBusyError` (EBUSY), the storage is on; EINVAL, another storage.
-        Releases the GIL. Kernel: a write to ``reset``; differs: size and algorithm stay."""
+        Errors, with nothing changed: `SwapBusyError` (EBUSY), the storage is on; EINVAL, the storage is no
+        `zram`. Releases the GIL. Kernel: a write to ``reset``; differs: size and algorithm stay."""
     @property
     def is_synchronous(self) -> bool:
-        """True if the storage is as fast as memory. A swap-in from such a storage reads no other page ahead
-        and gives the slot up."""
+        """True if the storage is as fast as memory. A page fault on such a storage reads no other page ahead,
+        and frees the slot once its page is in memory and no reference to the slot is left. Kernel:
+        `SWP_SYNCHRONOUS_IO`."""
     def stats(self) -> dict[str, int]:
         """Returns the figures of the storage by name; figures of zram have the names of the kernel's
         ``mm_stat`` and ``io_stat``.
@@ -223,7 +226,7 @@ class SwapDevice:
         """The swap type, which is the number of the device."""
     @property
     def kind(self) -> Literal["partition", "file", "ghost"]:
-        """The type that ``/proc/swaps`` shows."""
+        """The kind of device that the column ``Type`` of ``/proc/swaps`` shows."""
     @property
     def visibility(self) -> Literal["visible", "listed", "hidden"] | None:
         """How listings and totals treat a ghost; None for other devices."""
@@ -242,7 +245,7 @@ class SwapDevice:
     @property
     def limit_pages(self) -> int:
         """First slot that is not handed out: ``max_pages``, or less while slots in use keep a ghost from
-        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from here on."""
+        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from this slot on."""
     @property
     def inuse_pages(self) -> int:
         """Number of slots in use."""
@@ -318,7 +321,7 @@ class ZswapHandle:
             pool_total_size: bytes of all pools.
             stored_pages: pages in all pools now.
             stored_incompressible_pages: pages among ``stored_pages`` that are kept uncompressed.
-            entry_bytes: bytes of the memory for entries now: 64 entries share a piece of memory."""
+            entry_bytes: bytes of memory of zswap's entries now, which are allocated 64 at a time."""
     def pools(self) -> list[ZswapPool]:
         """Returns the figures of each pool; the pool that takes new pages is the first."""
     def set_faults(
@@ -336,8 +339,8 @@ class ZswapHandle:
 
         Errors: `AlreadyCachedError` (EEXIST), the slot is cached; ENOENT, the page is not in zswap;
         `MemoryError`, no memory, or there is no slot on another device for the page of a virtual slot;
-        EINVAL, the slot is of a ghost without a table; `SwapIOError`, the data is damaged, or the write
-        failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
+        EINVAL, the slot is of a ghost without a virtual table; `SwapIOError`, the data is damaged, or the
+        write failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
     def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
         """Writes up to 32 of the coldest pages of a group (None: root) to devices; returns the number of
         written pages.
@@ -353,9 +356,9 @@ class ZswapHandle:
 def parse_swap_header(page: Buffer) -> SwapHeader:
     """Reads a SWAPSPACE2 header page of 4096 bytes, in either byte order.
 
-    ``page`` may be longer: with the first 65536 bytes of a swap area, a header for another page size is
-    named. Errors: EINVAL, no signature, another page size, bad version, last page 0, or more than 637 bad
-    pages."""
+    ``page`` may be longer: if ``page`` has the first 65536 bytes of a swap area, the error for a header of
+    another page size names this page size. Errors: EINVAL, no signature, another page size, bad version, last
+    page 0, or more than 637 bad pages."""
 
 def build_swap_header(
     last_page: int, bad_pages: Sequence[int] = ..., uuid: bytes = ..., label: str = ...

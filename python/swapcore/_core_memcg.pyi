@@ -19,12 +19,12 @@ class MemoryEvents(TypedDict):
     oom: int
     """Number of charges that failed although reclaim ran."""
     oom_kill: int
-    """Always 0, because no task is killed here."""
+    """Always 0, because swapcore kills no task."""
     oom_group_kill: int
-    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; no task is
-    killed here."""
+    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; swapcore
+    kills no task."""
     sock_throttled: int
-    """Always 0, because there are no sockets here."""
+    """Always 0, because swapcore has no sockets."""
 
 @type_check_only
 class SwapEvents(TypedDict):
@@ -46,7 +46,7 @@ class OomControl(TypedDict):
     under_oom: int
     """Always 0, because a charge that finds no memory fails."""
     oom_kill: int
-    """Always 0, because no task is killed here."""
+    """Always 0, because swapcore kills no task."""
 
 @final
 class MemcgFile:
@@ -138,10 +138,11 @@ class MemCgroup:
     def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
         """Writes a value to a file; with ``nonblock``, a write of a limit below usage does not reclaim.
 
-        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of a set
-        of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
+        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of
+        setting an attribute, see `MemCgroup`. Kernel: `write`, ``O_NONBLOCK``."""
     def open(self, file: str) -> MemcgFile:
-        """Opens a file. `read`, `write` and attributes of the group share one descriptor of their own.
+        """Opens a file of the group. The calls of `read` and `write` and the attributes of the group do not
+        use this open file; they all share another file descriptor.
 
         Errors: ENOENT, the group has no such file; ENODEV, the group is removed. Kernel: `open`."""
     def counters(self) -> dict[str, int]:
@@ -156,12 +157,13 @@ class MemCgroup:
             swap_watermark_pages: v2: the highest value that ``swap_pages`` had.
             memsw_watermark_pages: v1: the highest value that ``memsw_pages`` had.
             memory_failcnt: charges that the memory limit refused.
-            swap_failcnt: charges that the limit of swap refused; on v1, the limit of memory and swap.
+            swap_failcnt: charges that the swap limit refused; on v1, that the limit on memory and swap
+                together refused.
             swapcached_pages: the group's own pages in the swap cache.
             id: the private id, 1 for root; a released id is given to a later group.
             id_refs: pins of the private id: one while the group is online, and one for each slot that records
                 it.
-            css_refs: references that keep the group alive, with the reference of this object.
+            css_refs: references that keep the group alive, including the reference of this object.
             memory_underflow_pages: pages of memory that were uncharged without a charge; a value above 0 is a
                 defect.
             swap_underflow_pages: pages of swap that were uncharged without a charge; above 0 only with
@@ -182,8 +184,8 @@ class MemCgroup:
 
         Keys:
             anon: bytes of anonymous pages charged.
-            file: bytes of pages of files in memory, because there are no other files here.
-            shmem: bytes of pages of files in memory.
+            file: the same value as ``shmem``, because swapcore has no other files than shmem files.
+            shmem: bytes of pages of shmem files.
             zswap: bytes of compressed pages in zswap.
             zswapped: bytes of pages in zswap before compression.
             zswap_incomp: pages that zswap stores as they are, because they do not compress.
@@ -191,24 +193,24 @@ class MemCgroup:
             anon_thp: bytes of anonymous pages in large folios.
             inactive_anon: bytes of anonymous pages on the inactive list.
             active_anon: bytes of anonymous pages on the active list.
-            inactive_file: always 0, because there are no file pages here.
-            active_file: always 0, because there are no file pages here.
+            inactive_file: always 0, because swap-backed pages are on the anonymous lists.
+            active_file: always 0, because swap-backed pages are on the anonymous lists.
             unevictable: bytes of pages that must stay in memory.
             workingset_refault_anon: anonymous pages that came back after eviction.
-            workingset_refault_file: always 0, because every page is anonymous here.
+            workingset_refault_file: always 0, because swapcore has only swap-backed pages.
             workingset_activate_anon: anonymous pages that came back so soon that they became active.
-            workingset_activate_file: always 0, because every page is anonymous here.
+            workingset_activate_file: always 0, because swapcore has only swap-backed pages.
             workingset_restore_anon: anonymous pages that came back and had been in the working set.
-            workingset_restore_file: always 0, because every page is anonymous here.
+            workingset_restore_file: always 0, because swapcore has only swap-backed pages.
             pgscan: pages that reclaim looked at.
             pgsteal: pages that reclaim freed.
-            pgscan_kswapd: always 0, because there is no kswapd here.
+            pgscan_kswapd: always 0, because swapcore has no kswapd.
             pgscan_direct: the part of ``pgscan`` in reclaim because of a limit or a lack of memory.
-            pgscan_khugepaged: always 0, because there is no khugepaged here.
+            pgscan_khugepaged: always 0, because swapcore has no khugepaged.
             pgscan_proactive: the part of ``pgscan`` that ``memory.reclaim`` asked for.
-            pgsteal_kswapd: always 0, because there is no kswapd here.
+            pgsteal_kswapd: always 0, because swapcore has no kswapd.
             pgsteal_direct: the part of ``pgsteal`` in reclaim because of a limit or a lack of memory.
-            pgsteal_khugepaged: always 0, because there is no khugepaged here.
+            pgsteal_khugepaged: always 0, because swapcore has no khugepaged.
             pgsteal_proactive: the part of ``pgsteal`` that ``memory.reclaim`` asked for.
             pswpin: pages read from a device.
             pswpout: pages written to a device.
@@ -225,12 +227,12 @@ class MemCgroup:
             zswpwb_proactive_b: compressed bytes of pages that ``memory.reclaim`` wrote back from zswap.
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
-            cache: v1: bytes of pages of files in memory, because there are no other files here.
+            cache: v1: the same value as ``shmem``, because swapcore has no other files than shmem files.
             rss: v1: bytes of anonymous pages charged.
             rss_huge: v1: bytes of anonymous pages in large folios.
-            mapped_file: v1: always 0, because every page is anonymous here.
-            dirty: v1: always 0, because every page is anonymous here.
-            writeback: v1: always 0, because every page is anonymous here.
+            mapped_file: v1: always 0, because swapcore has only swap-backed pages.
+            dirty: v1: always 0, because swapcore has only swap-backed pages.
+            writeback: v1: always 0, because swapcore has only swap-backed pages.
             swap: v1: bytes of slots charged.
             pgpgin: v1: pages charged.
             pgpgout: v1: pages uncharged."""
@@ -248,10 +250,11 @@ class MemCgroup:
         devices; None allows the devices of the group above, and for root all devices, by priority. If a
         virtual device is among them, only the real devices among them back its slots, and without a real
         device the data stays in zswap. ``refault`` is ``activate`` (each page that comes back becomes active)
-        or ``never`` (no page becomes active); None takes the rule of the working set.
+        or ``never`` (no page becomes active); with None a page becomes active if its refault distance is
+        within the working set.
 
-        Errors: EINVAL, unknown word, a rule that the owner store cannot keep, no device, or a device that is
-        not on; ENODEV, the group is removed."""
+        Errors: EINVAL, unknown word, a rule that the switch ``owner_store`` does not allow, no device, or a
+        device that is not on; ENODEV, the group is removed."""
 
     # The files of v2.
 
@@ -310,7 +313,7 @@ class MemCgroup:
     @property
     def memory_swap_peak(self) -> int:
         """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets
-        the value as that of ``memory_peak``; root has no such file."""
+        the value in the same way as a write to ``memory_peak`` does; root has no such file."""
     @memory_swap_peak.setter
     def memory_swap_peak(self, value: str | int) -> None: ...
     @property
@@ -327,8 +330,8 @@ class MemCgroup:
     def memory_swap_max(self, value: str | int) -> None: ...
     @property
     def memory_swap_events(self) -> SwapEvents:
-        """``memory.swap.events``: counts of the group and all groups below, or as ``memory_events`` of the
-        group alone. Read-only; root has no such file."""
+        """``memory.swap.events``: counts of the group and all groups below; with the switch
+        ``memory_localevents``, of the group alone. Read-only; root has no such file."""
     @property
     def memory_zswap_current(self) -> int:
         """``memory.zswap.current``: bytes of compressed pages of the group and all groups below. Read-only;
@@ -371,7 +374,7 @@ class MemCgroup:
     def memory_max_usage_in_bytes(self, value: str | int) -> None: ...
     @property
     def memory_failcnt(self) -> int:
-        """``memory.failcnt``: charges that the limit refused. Any write sets 0."""
+        """``memory.failcnt``: charges that the limit on memory refused. Any write sets 0."""
     @memory_failcnt.setter
     def memory_failcnt(self, value: str | int) -> None: ...
     @property

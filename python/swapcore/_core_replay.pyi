@@ -14,7 +14,7 @@ from ._core_swap import Swap
 
 @type_check_only
 class StrategyMemory(TypedDict):
-    """Bytes of a strategy; see `Strategy.memory`."""
+    """Bytes of memory of a strategy, which is a slot allocator; see `Strategy.memory`."""
 
     static_bytes: int
     """Bytes that do not depend on the slots in use."""
@@ -35,7 +35,7 @@ class ReplayReport(TypedDict):
     """Requests that failed, by order. Order 0 includes pages of split folios; an order without a failure has
     no key."""
     fallback_pages: int
-    """Pages of large folios that were split because there was no run."""
+    """Pages of large folios that were split because no run of their order was free."""
     dropped_pages: int
     """Pages that got no slot."""
     large_pages: int
@@ -185,8 +185,8 @@ class Trace:
         measures the fragmentation. The call releases the GIL, except for a strategy written in
         Python, whose exceptions it raises."""
     def floor(self) -> int:
-        """Returns the CPU time in ns of a replay without an allocator: the time of the loop, the bookkeeping
-        and the virtual call."""
+        """Returns the CPU time in ns of a replay with a strategy that allocates nothing: the time of the
+        replay loop, of its bookkeeping, and of the calls through the trait ``Strategy``."""
 
 @final
 class Accesses:

@@ -84,9 +84,10 @@ class DeviceMemory(TypedDict):
     pool_bytes: int
     """Bytes of released tables that are kept for reuse."""
     index_bytes: int
-    """Bytes of the cluster records of a ghost and of the index that finds the records."""
+    """Bytes of a ghost's cluster records, and of the index that finds these records."""
     virtual_table_bytes: int
-    """Bytes of the second words of a virtual ghost, which record where pages lie."""
+    """Bytes of the virtual tables of a ghost: for each slot, beside its table entry, a second word that
+    records where the page of the slot lies."""
     owner_static_bytes: int
     """Bytes of the owners of all slots from swapon on (``owner_store`` ``array``); a part of
     ``static_bytes``."""
@@ -108,13 +109,13 @@ class SwapMemory(DeviceMemory):
     memcg_bytes: int
     """Bytes of memory cgroups, and of the map of their private ids."""
     zswap_map_bytes: int
-    """Bytes of the map that finds the zswap entries of slots that have no virtual word."""
+    """Bytes of the map that finds the zswap entries of slots of devices without a virtual table."""
     zswap_entry_bytes: int
     """Bytes of the entries of zswap, without the compressed data, which
     ``Swap.zswap.stats()["pool_total_size"]`` counts."""
     zswap_kept_bytes: int
-    """Bytes of the records of the zspages of zswap, and of memory of freed zspages that a pool keeps for
-    reuse (at most 4 MiB a pool, until the next swapoff)."""
+    """Bytes of the records of zswap's zspages, and of the memory of freed zspages. A pool keeps at most 4 MiB
+    of such memory for reuse, until the next swapoff."""
 
 @type_check_only
 class ClusterColumns(TypedDict):
@@ -175,9 +176,10 @@ class DeviceDump(TypedDict):
     frag: dict[int, list[int]]
     """Clusters on each frag list by order, head first; empty lists are left out."""
     next: dict[int, int]
-    """The next slot of a rotational device by order; orders without a position are left out."""
+    """The slot at which the next search of a rotational device starts, by order; an order without such a slot
+    is left out."""
     named_hints: list[dict[int, tuple[int, int]]]
-    """For each CPU the hint by order of requests that name this device, in the form of ``SwapDump.hints``.
+    """For each CPU the hints, by order, of requests that name this device, in the form of ``SwapDump.hints``.
     Such requests come from a group whose policy names devices, and from `Swap.move_backing`."""
 
 @type_check_only
@@ -187,8 +189,8 @@ class SwapDump(TypedDict):
     devices: list[DeviceDump]
     """The devices that are on, by type."""
     hints: list[dict[int, tuple[int, int]]]
-    """For each CPU a dict that maps an order to its hint, ``(type, offset)``; orders without a hint are left
-    out."""
+    """For each CPU a dict that maps an order to its hint, the slot ``(type, offset)`` at which the next
+    search for this order starts; orders without a hint are left out."""
     virtual_hints: list[dict[int, tuple[int, int]]]
     """For each CPU the hints for virtual devices, in the form of ``hints``, which has the hints for all other
     devices."""

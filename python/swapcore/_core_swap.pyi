@@ -26,9 +26,9 @@ class Swap:
     all devices that come later; the value is its size, a text with a unit or a number of slots, or True for
     2**32 - 1 slots, as many as a device can have.
 
-    ``cpu`` arguments name the CPU whose hints and local lock a call uses; None means the calling thread's
-    number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a value is out of range, an unknown word, or
-    switches that exclude each other."""
+    ``cpu`` arguments name the CPU whose hints (the slots at which its next searches start) and local lock a
+    call uses; None means the calling thread's number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a
+    value is out of range, an unknown word, or switches that exclude each other."""
 
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
@@ -43,7 +43,7 @@ class Swap:
         """The profile given to the constructor."""
     @property
     def switches(self) -> dict[str, str]:
-        """The word of every switch, by name.
+        """The word of every switch, by name; docs/kernel-map.md and docs/memcg.md say what each word does.
 
         Allocator: ``default_priority`` (``minus_one``, ``descending``), ``rule_u`` (``leave``, ``relocate``),
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
@@ -397,8 +397,8 @@ class Swap:
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of the group that is charged for a slot; 0 if no group is charged.
 
-        A slot that a folio caches has an owner only where the owner store keeps the owner beside the table
-        entry. Errors: the errors of `lookup`."""
+        A slot that a folio caches has an owner only if the switch ``owner_store`` keeps owners outside the
+        table entries. Errors: the errors of `lookup`."""
     def swap_ages(self, group: MemCgroup) -> bytes:
         """Returns the age of each evicted slot of a group: the number of pages that were evicted or became
         active since the eviction.
@@ -439,9 +439,9 @@ class Swap:
         ``pgscan_direct`` and ``pgsteal_direct`` the rest.
 
         Others: ``shadow_retries`` insertions repeated because a shadow changed; ``rfc_null_memcg`` null
-        dereferences that the swap table series, phase IV, as
-        posted would have made; ``swapoff_rmap_slots`` slots freed through the
-        reverse map and ``swapoff_ptes_visited`` page table entries visited by swapoffs.
+        dereferences that the swap table series, phase IV, would have made as posted; ``swapoff_rmap_slots``
+        slots that swapoffs freed through the reverse map, ``swapoff_ptes_visited`` page table entries that
+        swapoffs visited.
 
         For each order above 0, with the directory of the mTHP counters in front, such as
         ``hugepages-64kB.swpout``, in folios: ``swpin``, ``swpin_fallback``, ``swpin_fallback_charge``,
@@ -451,7 +451,7 @@ class Swap:
         ``anon_fault_fallback_charge`` and ``shmem_fallback_charge`` of these because a charge was refused;
         ``split``, and ``split_failed`` because the folio had another user."""
     def memory(self) -> SwapMemory:
-        """Returns exact byte counts of the whole subsystem, with all its devices."""
+        """Returns exact byte counts of the whole subsystem, including all its devices."""
     def dump(self) -> SwapDump:
         """Returns the state that decides where the allocator places the next run."""
     def record_events(self, capacity: int) -> None:

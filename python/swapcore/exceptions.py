@@ -57,7 +57,7 @@ class SwapMemoryError(SwapError, OSError, MemoryError):
 
 
 class SwapBusyError(SwapError, OSError):
-    """Says that an object to remove is still in use (EBUSY)."""
+    """Says that a device, storage, folio or group is in use, or that a folio is locked (EBUSY)."""
 
 
 class TooManySwapfilesError(SwapError, PermissionError):

@@ -33,7 +33,7 @@ _PUBLISHED_BYTES = 32 << 30
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Draws time, fallback, memory and fragmentation of every strategy into a picture file.
+    """Draws time, split large folios, memory and fragmentation of every strategy into a picture file.
 
     Args:
         comparison: The comparison to draw.
@@ -98,7 +98,7 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
 
 
 def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
-    """Draws pages swapped out and in, and the time of an access, over the limit on memory.
+    """Draws pages swapped out and in, and the time of an access, as functions of the memory limit.
 
     Args:
         sweep: The sweep to draw; a run without a limit is drawn at the peak of its memory.
@@ -128,7 +128,7 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
 
 
 def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
-    """Draws the memory of slots over the percentage in use: measured figures solid, published figures dashed.
+    """Draws memory by the percentage of slots in use: measured figures solid, published figures dashed.
 
     Args:
         memory: The report to draw. Published figures are drawn only for a report of 32 GiB, because they are

@@ -52,7 +52,8 @@ def parse_size(size: str | int) -> int:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
     """
     if isinstance(size, str):
-        # The pattern is compiled here, because `import swapcore` has no time for it. `re` keeps the result.
+        # The pattern is compiled here, because compiling it at import would slow `import swapcore`. `re`
+        # caches the compiled pattern.
         match = re.fullmatch(_SIZE, size, re.ASCII | re.IGNORECASE)
         if match is None:
             raise invalid(

@@ -242,7 +242,7 @@ def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
 
 class _Draft:
-    """Records operations and the folios that are in use.
+    """Builds a workload: records the operations, and the folios that are in use after them.
 
     The constructor draws all random numbers in bulk, because one call of the generator for each operation
     costs more than all other work.

@@ -44,7 +44,7 @@ ZIPF_SKEW = 0.99
 """Skew of `zipf`: the k-th most popular page is touched k**-0.99 times as often as the most popular page."""
 
 WRITE_SHARE = 0.3
-"""Share of writes among the accesses for which `_writes` draws whether the access writes."""
+"""Probability that an access writes, if `_writes` draws whether the access writes."""
 
 BUILD_PAGES = (512, 1536)
 """Smallest and largest number of pages of one process of `build_like`: 2 to 6 MiB."""
@@ -53,7 +53,7 @@ BUILD_NEAR_PAGES = 32
 """Largest distance of an access to the newest page, in pages, for seven of eight accesses of `build_like`."""
 
 BUILD_PIECES = 4
-"""Number of pieces in which a process of `build_like` runs, because the processes take turns."""
+"""Number of turns in which a process of `build_like` does its accesses, because processes take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,8 +310,8 @@ def fork_heavy(
             steps.append(Exit(child - parallel))
     steps += [Exit(child) for child in range(max(nr_children - parallel, 0) + 1, nr_children + 1)]
     steps.append(Exit(0))
-    # The sum is an upper limit. The factor counts the parent too, because the parent writes pages that the
-    # children share.
+    # `peak_pages` is an upper limit. The factor `parallel + 1` counts the parent too, because each write of
+    # the parent to a page shared with a child makes a copy of the page.
     peak_pages = nr_pages + (parallel + 1) * 2 * nr_own
     return Workload("fork-heavy", tuple(steps), nr_cpus=1, peak_pages=peak_pages)
 
@@ -349,7 +349,7 @@ def _compiler(rng: random.Random) -> Accesses:
     for page in range(nr_pages):
         pages.append(page)
         for drawn in rng.randbytes(4):
-            # One access in eight goes to any page so far, as an access to a symbol table does.
+            # One access in eight goes to any page touched so far, as an access to a symbol table does.
             near = max(page - BUILD_NEAR_PAGES, 0)
             here = rng.randint(near, page) if drawn >> 5 else rng.randint(0, page)
             pages.append(here)
@@ -357,7 +357,7 @@ def _compiler(rng: random.Random) -> Accesses:
 
 
 def _in_pieces(process: int, accesses: Accesses, cpu: int) -> list[Step]:
-    """Returns the steps of a process: `BUILD_PIECES` pieces of its accesses, and its exit."""
+    """Returns the steps of a process: `BUILD_PIECES` steps, each with a part of the accesses, and an exit."""
     marks = [accesses.nr_accesses * piece // BUILD_PIECES for piece in range(BUILD_PIECES + 1)]
     turns: list[Step] = [Touch(process, accesses, start, stop, cpu) for start, stop in pairwise(marks)]
     return [*turns, Exit(process)]

@@ -203,7 +203,7 @@ def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_path: str
     data = json_of(capsys, "show", "--trace", small_path, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
     assert data["operations"] == 100
     assert data["swapdevices"] == [{"inuse-pages": used_pages, "used": used_pages * sc.PAGE_SIZE, "prio": -1}]
-    # Slot 0 is a used slot of its cluster but not a used page of the device.
+    # Slot 0, the header, counts as a used slot of its cluster but not as a used page of the device.
     assert sum(data["used_slots_by_cluster"]["null0"]) == used_pages + 1
 
 
@@ -316,8 +316,8 @@ def test_a_command_plots(
     assert word in capsys.readouterr().out
 
 
-# The child sets the handler of SIGINT, because a shell ignores SIGINT in background commands and their
-# children inherit this.
+# The child process sets the handler of SIGINT itself, because a shell ignores SIGINT in its background
+# commands, and a child process inherits an ignored signal.
 INTERRUPTIBLE = """
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The cgroup v1 memory guide: accounting, limits, swappiness, statistics, and the end of a group."""
+"""Tests of the kernel's cgroup v1 memory guide: accounting, limits, swappiness, statistics, removal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def machine(**options: object) -> sc.Swap:
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a machine with exact charges; `check` runs after the test."""
+    """Returns `machine()`, which charges page by page; `Swap.check` runs after the test."""
     made = machine()
     yield made
     made.check()
@@ -142,7 +142,7 @@ def test_a_limit_above_reclaims_from_the_whole_tree(swap: sc.Swap) -> None:
 
 
 def test_a_charge_that_reclaim_cannot_serve_fails() -> None:
-    """The kernel invokes the OOM killer. Here the charge fails, and its caller decides."""
+    """The kernel invokes the OOM killer. In swapcore the charge fails with an error."""
     swap = sc.Swap(memcg="v1", switches={"memcg_stock": "off"})
     a = swap.memcg.create("a", memory_limit_in_bytes=8 * PAGE)
     task = task_of(swap, a, 16)
@@ -329,7 +329,11 @@ def test_a_group_can_be_removed_with_charges_but_not_with_tasks(swap: sc.Swap) -
 
 @pytest.mark.parametrize("store", ["array", "shadow"])
 def test_a_page_of_a_removed_group_is_charged_to_the_group_that_swaps_it_in(store: str) -> None:
-    """The rule of the guide is that of stores that record owners; the posted series has another store."""
+    """The guide is right with the owner store ``array``: the group that swaps the page in is charged.
+
+    With ``shadow``, the owner store of the swap table series, phase IV, the nearest online ancestor of the
+    removed group is charged.
+    """
     swap = machine(switches={"owner_store": store})
     p, b = swap.memcg.create("p"), swap.memcg.create("b")
     a = p.create("a")

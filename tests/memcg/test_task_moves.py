@@ -31,9 +31,9 @@ STEPS = (
     "ended",
 )
 
-# The rows of the groups P, A below P, and B after each step. With the store "shadow" the nearest online
-# ancestor P of the removed group A pays for a page that comes back; with the other stores the group B of the
-# task pays.
+# The rows of the groups P, A below P, and B after each step. A page of the removed group A that is swapped in
+# is charged to P, the nearest online ancestor, with the owner store "shadow", and to B, the group of the
+# task, with the other owner stores.
 REPARENT_V2 = (
     ("4/0/0/1", "4/0/0/1", "0/0/0/1"),
     ("0/4/0/1", "0/4/4/5", "0/0/0/1"),
@@ -76,7 +76,7 @@ ROWS = {
     ("v1", "fault_mm"): FAULT_MM_V1,
 }
 SWAPCACHED = {"reparent": "100", "fault_mm": "001"}
-"""The pages of P, A and B in the swap cache after page 0 was read."""
+"""Pages in the swap cache after page 0 was read: one digit for each of the groups P, A and B."""
 
 
 def check_step(scene: Scene, step: str, rows: tuple[tuple[str, ...], ...], cached: str) -> None:

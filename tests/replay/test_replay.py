@@ -143,7 +143,7 @@ def test_storage_is_free_again_afterwards(small: sc.Trace) -> None:
     assert storage.stats()["orig_data_size"] == 0
 
 
-# The command
+# The command ``swapcore replay``
 
 
 @pytest.mark.parametrize("kind", stacks.STORAGES)

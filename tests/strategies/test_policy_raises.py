@@ -1,4 +1,4 @@
-"""The call that leads to a hook raises the error of the hook, and keeps finished work."""
+"""A call that leads to a hook raises the hook's error, and its finished work is not lost."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_long_write_stops_when_a_hook_raised(swap: sc.Swap) -> None:
     with pytest.raises(RuntimeError, match="charge"):
         mm.write(first * PAGE, b"x" * (2048 * PAGE))
     assert time.monotonic() - start < 60
-    # The write has 2,048 pages, of which 256 fit into the limit. A write makes pieces of 64 pages.
+    # The write has 2,048 pages, of which 256 fit into the limit. `Mm.write` does 64 pages at a time.
     assert 0 < policy.nr_calls < 512
     swap.set_memcg_policy(None)
 

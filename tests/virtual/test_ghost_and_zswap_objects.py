@@ -26,7 +26,7 @@ def run_json(capsys: Capture, *arguments: str) -> dict[str, Any]:
     return parsed
 
 
-# Ghosts
+# Tests of the class `Ghost` and of ghosts that are on
 
 
 def test_size_is_with_unit_or_in_slots() -> None:
@@ -146,7 +146,7 @@ def test_resize_takes_units_and_slots_and_says_what_is_left() -> None:
         other.resize(ghost, "1G")
 
 
-# zswap
+# Tests of the class `Zswap`, the options of zswap
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_bad_parameters_name_the_value(zswap: str | sc.Zswap, words: str) -> Non
         sc.Swap(zswap=zswap)
 
 
-# Listings of devices
+# Tests of the listings of devices and of zswap
 
 
 def test_swaps_are_shown_as_they_say() -> None:
@@ -211,7 +211,7 @@ def test_zswap_is_printed_as_zramctl_does(capsys: Capture) -> None:
     assert pool["pool_bytes"] == facts["stats"]["pool_total_size"]
 
 
-# Memory of slots.
+# Tests of the memory report, the bytes that each slot takes
 
 
 def test_words_of_a_slot_are_8_16_and_24_bytes() -> None:
@@ -246,7 +246,8 @@ def test_report_has_the_published_figures_with_their_source(capsys: Capture) -> 
     assert "ZSWAP ENTRIES, MiB" in out
     by_name = {use["configuration"]: use["zswap_entry_bytes"] for use in data["uses"]}
     assert by_name["plain"] == by_name["virtual-zero"] == [0] * 5
-    # 2,048 slots, 40 bytes an entry; the list of the pieces of memory has 32 bytes for 64 entries.
+    # Each of the 2,048 slots has a zswap entry of 40 bytes. For each 64 entries, which share a piece of
+    # memory, the list of these pieces has 32 bytes.
     assert 2048 * 40 <= by_name["virtual-zswap"][-1] <= 2048 * 42
     assert out.count("published, ") == len(memory_report.PUBLISHED)
 
@@ -264,7 +265,7 @@ def test_unknown_configuration_is_refused() -> None:
         memory_report.measure("8M", ("fast",))
 
 
-# Replays
+# Tests of replays on a ghost
 
 
 def test_without_a_disk_what_zswap_refuses_stays_and_is_counted(small: sc.Trace) -> None:

@@ -1,6 +1,6 @@
-"""The command line: each verb is a module with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
+"""The command line: each subcommand is a module with ``ABOUT``, ``configure(parser)`` and ``run(args)``.
 
-The module of a verb imports heavy modules inside ``run``, so that ``swapcore --help`` starts fast.
+The module of a subcommand imports heavy modules inside ``run``, so that ``swapcore --help`` starts fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Common parts of the verbs: functions that add options, and a function that prints a result."""
+"""Common parts of the subcommands: functions that add options, and a function that prints a result."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def add_plot(parser: Parser, about: str) -> None:
 
 
 def _picture_path(path: str) -> str:
-    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122 - as below
+    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122 - pathlib slows every start
         raise ArgumentTypeError(f"{path!r} does not end in one of {', '.join(PICTURE_SUFFIXES)}")
     if not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120 - an import of pathlib slows every start
         raise ArgumentTypeError(f"the folder of {path!r} does not exist")
@@ -84,7 +84,7 @@ def option(name: str) -> str:
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Returns the options that the user gave; the function that gets the options has the other defaults.
+    """Returns the options that the user gave; the function that gets them has the defaults of all others.
 
     Args:
         args: The parsed arguments.

@@ -64,7 +64,7 @@ def _configure_virtual(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_kinds(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for swap operations alone, and the options for page accesses alone."""
+    """Adds the options that only replays of swap operations take, and those that only page accesses take."""
     operations = parser.add_argument_group("swap operations")
     about = "percentage of releases that read their pages; other releases only free them (default: 100)"
     add_value(operations, "--read-percent", "P", about, type=float)
@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     args.trace = args.workload or args.trace or "kernel-build"
     if args.trace in workloads.WORKLOADS:
         return _accesses(args)
-    # The import is local, because only a trace file and a trace of swap operations need NumPy.
+    # The import is local, because `swapcore.trace` imports NumPy, which a workload of page accesses that is
+    # given by name does not need.
     from swapcore.trace import has_accesses
 
     return _accesses(args) if has_accesses(args.trace) else _operations(args)

@@ -1,4 +1,4 @@
-"""Listings of ``swapcore show`` that show no single device: groups, ghost and zswap, memory of slots."""
+"""Listings of ``swapcore show`` beside that of one device: groups, a ghost and zswap, memory of slots."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ turn.
 """
 
 SHOWN_PART = 0.75
-"""Share of the `Touch` steps that run before a listing, because at the end of a workload no process is
-left."""
+"""Share of a workload's `Touch` steps that run before a listing. The other steps do not run, because at the
+end of a workload no process is left to list."""
 
 DEFAULT_GHOST = "15T"
 VIRTUAL_ACCESSES = "zipf"
@@ -82,7 +82,7 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
 
 
 def _owner_stores(args: argparse.Namespace) -> int:
-    """Measures every owner store and prints its cost."""
+    """Measures and prints the memory of every owner store, which is a place for the owners of slots."""
     from swapcore.results.owners import print_owner_memory
     from swapcore.running.owners import OWNER_STORES, owner_memory
 
@@ -95,7 +95,7 @@ def _owner_stores(args: argparse.Namespace) -> int:
 
 
 def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Runner:
-    """Runs `SHOWN_PART` of a workload in a tree of groups, or in the only group of the tree."""
+    """Runs `SHOWN_PART` of a workload in the groups below the first group of ``tree``, or in a sole group."""
     from swapcore.running.accesses import Runner
     from swapcore.workloads import Touch
 
@@ -125,7 +125,7 @@ def _memcg(args: argparse.Namespace) -> int:
 
 
 def _virtual(args: argparse.Namespace) -> int:
-    """Prints devices or zswap after most of a workload on a ghost with a table, zswap and a device."""
+    """Prints devices or zswap after `SHOWN_PART` of a run on a ghost with a virtual table over a device."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
     work = workload_of(args.trace or VIRTUAL_ACCESSES)
@@ -148,7 +148,7 @@ def _print(
     facts: Mapping[str, object],
     table: Callable[[], None],
 ) -> int:
-    """Prints the facts as JSON or as a table."""
+    """Prints the state after a replay: ``facts`` as JSON with ``--json``, else what ``table`` prints."""
     nr_accesses = runner.totals["accesses"]
     if args.json:
         print(json.dumps({"trace": work.name, "accesses": nr_accesses, **facts}))

@@ -127,7 +127,7 @@ def _cell(column: _Column, device: SwapDevice, *, is_exact: bool) -> str:
 
 
 def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float], None]) -> None:
-    """Replays the first operations one by one; splits a large folio that gets no run, as the kernel does."""
+    """Replays ``nr_ops`` operations one by one; splits a large folio that gets no run, as the kernel does."""
     from swapcore.trace import COLUMNS as TRACE_COLUMNS
 
     slots: dict[int, int | list[int]] = {}
@@ -150,7 +150,7 @@ def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float]
 
 
 def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
-    """Allocates the pages of a folio one by one: page 0, then the last to page 1; 0 stands for no room."""
+    """Allocates a slot for each page: page 0, then the last down to page 1; a page without room gets 0."""
     values = [0] * nr
     # A folio of one page is not split, because the allocation of the page has failed already.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:

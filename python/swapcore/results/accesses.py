@@ -20,7 +20,7 @@ class AccessReplay(Replay):
         ghost: The ghost's representation; None without a ghost.
         zswap: Compressor of zswap; None without zswap.
         zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
-        memory_pages: Memory of the subsystem.
+        memory_pages: Number of pages of memory of the subsystem.
         memcg: The hierarchy: ``v2``, ``v1`` or ``disabled``.
         memory_max: Limit on memory in bytes, or ``max``.
         memory_high: Throttle limit in bytes, or ``max``.
@@ -42,8 +42,7 @@ class AccessReplay(Replay):
             and compare contents.
         memory_peak_bytes: Largest amount of memory charged at one time; None without a group.
         swap_peak_bytes: Largest amount of swap charged at one time (with ``v1``: of memory and swap
-        together);
-            None without a group.
+            together); None without a group.
         counters: Counters of the subsystem and its group by kernel name.
         memory_events: Counts of ``memory.events``, with ``v1`` too; empty without a group.
         swap_events: Counts of ``memory.swap.events``, with ``v1`` too; empty without a group.

@@ -23,7 +23,7 @@ class FolioReplay(Replay):
         ghost: The ghost's representation; None without a ghost.
         zswap: Compressor of zswap; None without zswap.
         zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
-        memory_pages: Memory of the subsystem; the limit of zswap is a part of it.
+        memory_pages: Number of pages of memory of the subsystem; zswap's limit is a percentage of them.
         size_pages: Slots of the device that is tried first, header included.
         seed: Seed of the contents and of the choice of the releases that read.
         zero_percent: Percentage of pages that are zeros.

@@ -98,7 +98,7 @@ class Runner:
 
         Args:
             steps: The steps.
-            progress: Called with the accesses done.
+            progress: Called with the number of accesses done.
 
         Raises:
             InvariantError: A page came back with another content.
@@ -203,7 +203,7 @@ def replay_accesses(
     Args:
         workload: See `AccessRun`.
         storage: See `AccessRun`.
-        progress: Called with accesses done and accesses in all.
+        progress: Called with two numbers: accesses done, and all accesses.
         **options: The other attributes of `AccessRun`.
 
     Returns:
@@ -222,7 +222,7 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
 
     Args:
         how: The description.
-        progress: Called with accesses done and accesses in all.
+        progress: Called with two numbers: accesses done, and all accesses.
 
     Returns:
         The result. The function raises the errors of `replay_accesses`.
@@ -305,7 +305,7 @@ def replay_over_limits(
         workload: As for `replay_accesses`; one workload serves all runs.
         memory_max: The limits, each in the form that `replay_accesses` takes.
         make_storage: Function that returns the storage of the next run.
-        progress: Called with accesses done and accesses in all, over all runs.
+        progress: Called with two numbers, accesses done and all accesses, summed over all runs.
         **options: The other attributes of `AccessRun`, without ``memory_max``.
 
     Returns:

@@ -53,7 +53,7 @@ def compare(
         rounds: Number of timed replays of each strategy.
         size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
         seed: Seed of the order of the strategies inside each round.
-        progress: Called with replays done and replays in all.
+        progress: Called with two numbers: replays done, and all replays.
 
     Returns:
         The comparison.

@@ -73,7 +73,7 @@ def replay(
     Args:
         trace: See `FolioRun`.
         storage: See `FolioRun`.
-        progress: Called with operations done and operations in all.
+        progress: Called with two numbers: operations done, and all operations.
         **options: The other attributes of `FolioRun`.
 
     Returns:
@@ -92,7 +92,7 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
 
     Args:
         how: The description.
-        progress: Called with operations done and operations in all.
+        progress: Called with two numbers: operations done, and all operations.
 
     Returns:
         The result. The function raises the errors of `replay`.

@@ -1,4 +1,4 @@
-"""Makes the subsystem of a replay: its memory, a storage by name, and a ghost and zswap in front of it."""
+"""Makes the subsystem of a replay: its memory, a storage by name, a ghost and zswap before the storage."""
 
 from __future__ import annotations
 

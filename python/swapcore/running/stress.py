@@ -256,7 +256,7 @@ class _Worker:
         self.counts["dups"] += times
 
     def _cache(self) -> None:
-        """Leaves a slot that only the swap cache holds, so that the allocator may take the slot back."""
+        """Leaves a slot that only the swap cache holds, so that the allocator may reclaim the slot."""
         if not self.held:
             return
         value, nr = self._take()
@@ -275,8 +275,7 @@ class _Worker:
 
     def _uncache(self) -> None:
         folio = self.cached.pop(self.rng.randrange(len(self.cached)))
-        # The allocator may have taken the slot back before the call, or may take the slot back during the
-        # call.
+        # The allocator may have reclaimed the slot before this call, or may reclaim the slot during the call.
         if folio.entry is not None:
             with suppress(InvalidArgumentError):
                 self.swap.folio_free_swap(folio, cpu=self.cpu)

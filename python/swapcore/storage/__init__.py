@@ -126,7 +126,8 @@ class Zram(_WithStorage):
         """Returns the limit on memory for compressed pages in bytes; 0 is no limit.
 
         The limit can be set, also while the device is on, to a size with unit or in bytes; None and 0 are no
-        limit. Stored pages stay. While more memory is in use, only pages filled with one word find room.
+        limit. Stored pages stay. While more memory than the limit is in use, only pages filled with one word
+        find room.
         """
         return self.storage.mem_limit_bytes
 
@@ -136,7 +137,7 @@ class Zram(_WithStorage):
         self._show(**self._options, mem_limit=mem_limit)
 
     def reset_mem_used_max(self) -> None:
-        """Lets the figure ``mem_used_max`` start again at the present use, as a write of 0 does."""
+        """Sets the figure ``mem_used_max`` to the memory in use now, as a write of 0 does in the kernel."""
         self.storage.reset_mem_used_max()
 
     def reset(self) -> None:
@@ -184,8 +185,8 @@ class File(_WithStorage):
             direct: Bypass the page cache (O_DIRECT).
             is_block_device: None asks the system. True allows large folios and bad pages on a regular file.
             is_rotational: Whether the device seeks; None asks the system.
-            fixpgsz: True writes a header for another page size again, for this page size and the whole file,
-                as ``swapon --fixpgsz`` does. Label, UUID and bad pages stay.
+            fixpgsz: True replaces a header for another page size by a header for pages of 4096 bytes that
+                covers the whole file, as ``swapon --fixpgsz`` does. Label, UUID and bad pages stay.
 
         Raises:
             SwapIOError: The file cannot be opened, read or written.
