@@ -170,7 +170,7 @@ class Mm:
         locked. Kernel: ``MADV_DONTNEED``, `zap_pte_range`."""
     def fork(self, *, cpu: int | None = None) -> Mm:
         """Returns a copy that shares every page until one of the two address spaces writes the page. The copy
-        inherits no lock.
+        inherits no memory lock.
 
         Errors: `RefOverflowError` (EOVERFLOW), a slot has too many references. Kernel: `copy_page_range`."""
     def move_to(self, memcg: MemCgroup) -> None:

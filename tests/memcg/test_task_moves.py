@@ -31,9 +31,9 @@ STEPS = (
     "ended",
 )
 
-# The rows of the groups P, A below P, and B after each step. A page of the removed group A that is swapped in
-# is charged to P, the nearest online ancestor, with the owner store "shadow", and to B, the group of the
-# task, with the other owner stores.
+# The rows (see the docstring of this file) of the groups P, A below P, and B after each step. A page of the
+# removed group A that is swapped in is charged to P, the nearest online ancestor, with the owner store
+# "shadow", and to B, the group of the task, with the other owner stores.
 REPARENT_V2 = (
     ("4/0/0/1", "4/0/0/1", "0/0/0/1"),
     ("0/4/0/1", "0/4/4/5", "0/0/0/1"),

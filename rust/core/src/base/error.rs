@@ -139,7 +139,7 @@ pub enum SwapError {
     /// A bad page lies outside the device (EINVAL).
     #[error("bad page {page} is not in 1..={last_page}")]
     BadPageOutOfRange {
-        /// Page number in the list of bad pages.
+        /// The page that the list of bad pages names.
         page: u32,
         /// Last page of the device.
         last_page: u32,

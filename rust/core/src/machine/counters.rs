@@ -79,14 +79,14 @@ pub(crate) enum OrderEvent {
     OutFallback,
     /// Folios stored in zswap. Kernel: `MTHP_STAT_ZSWPOUT`.
     ZswpOut,
-    /// Anonymous folios that the first touch of a page allocated. Kernel: `MTHP_STAT_ANON_FAULT_ALLOC`.
+    /// Anonymous folios, each allocated at the first touch of a page. Kernel: `MTHP_STAT_ANON_FAULT_ALLOC`.
     AnonFaultAlloc,
     /// First touches of anonymous pages that fell back to a smaller order. Kernel: `MTHP_STAT_ANON_FAULT_FALLBACK`.
     AnonFaultFallback,
     /// First touches of anonymous pages that fell back to a smaller order because a charge was refused. Kernel:
     /// `MTHP_STAT_ANON_FAULT_FALLBACK_CHARGE`.
     AnonFaultFallbackCharge,
-    /// Folios of a file in memory that the first touch of a page allocated. Kernel: `MTHP_STAT_SHMEM_ALLOC`.
+    /// Folios of files in memory, each allocated at the first touch of a page. Kernel: `MTHP_STAT_SHMEM_ALLOC`.
     ShmemAlloc,
     /// First touches of a file that fell back to a smaller order. Kernel: `MTHP_STAT_SHMEM_FALLBACK`.
     ShmemFallback,

@@ -112,7 +112,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Adds one reference to a slot. `ci` is the locked cluster, and the table entry has a count. Errors:
+    /// Adds one reference to a slot that is in use. The caller holds the lock of the slot's cluster, `ci`. Errors:
     /// `CountOverflow` (EOVERFLOW).
     fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
         let table = ci.table().expect("a slot in use has a table");
