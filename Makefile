@@ -47,7 +47,7 @@ test-python: $(BUILT)
 
 lint: $(BUILT)
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --profile test -- -D warnings
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 

@@ -48,9 +48,7 @@ def test_files_and_their_first_values(swap: sc.Swap) -> None:
         for name in ("usage_in_bytes", "max_usage_in_bytes", "failcnt"):
             assert a.read(f"{memory}.{name}") == "0\n"
     for absent in (
-        "memory.use_hierarchy",
         "memory.soft_limit_in_bytes",
-        "memory.move_charge_at_immigrate",
         "memory.numa_stat",
         "memory.pressure_level",
         "memory.kmem.usage_in_bytes",
