@@ -54,6 +54,7 @@ from .storage import Faulty, File, Ghost, Null, Ram, Zram
 from .storage.zswap import Zswap
 
 if TYPE_CHECKING:
+    from .arrays import MmArray
     from .running.compare import compare
     from .running.folios import replay
 
@@ -77,6 +78,7 @@ __all__ = [
     "MemCgroup",
     "MemcgFile",
     "Mm",
+    "MmArray",
     "Null",
     "Ram",
     "RefOverflowError",
@@ -109,7 +111,7 @@ __all__ = [
 # layers:
 # exceptions
 # size
-# storage policy strategy
+# storage policy strategy arrays
 # trace
 # workloads
 # report
@@ -130,9 +132,9 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Imports `compare`, `replay` and `__version__` on first use.
+    """Imports `compare`, `replay`, `MmArray` and `__version__` on first use.
 
-    `compare` and `replay` need NumPy, and `__version__` needs the metadata of the package. Both imports are
+    `compare`, `replay` and `MmArray` need NumPy, and `__version__` needs the metadata of the package. Both imports are
     rarely needed, so ``import swapcore`` leaves them out.
     """
     value: object
@@ -140,6 +142,8 @@ def __getattr__(name: str) -> object:
         from .running.compare import compare as value
     elif name == "replay":
         from .running.folios import replay as value
+    elif name == "MmArray":
+        from .arrays import MmArray as value
     elif name == "__version__":
         from importlib.metadata import version
 

@@ -7,7 +7,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 
 use super::errors::Result;
 
@@ -44,6 +44,41 @@ pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<
     // The items are not bytes, so a `memoryview` casts the buffer to bytes in the order of memory.
     let bytes = data.py().get_type::<pyo3::types::PyMemoryView>().call1((data,))?.call_method1("cast", ("B",))?;
     PyBuffer::<u8>::get(&bytes)?.to_vec(py)
+}
+
+/// A writable buffer of the Python caller, as bytes in the order of memory. The items of the buffer can have any type.
+pub(crate) struct WritableBytes {
+    /// A `memoryview` of bytes.
+    view: Py<PyAny>,
+    nr_bytes: usize,
+}
+
+impl WritableBytes {
+    /// Takes a view of a buffer. Errors: TypeError when the object has no buffer, or its buffer is read-only or is not
+    /// C-contiguous.
+    pub(crate) fn get(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let view = PyMemoryView::from(data)?.into_any();
+        if view.getattr("readonly")?.is_truthy()? {
+            let kind = data.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("the buffer must be writable, and {kind} is read-only")));
+        }
+        let nr_bytes: usize = view.getattr("nbytes")?.extract()?;
+        // `cast` refuses a view without items, and no byte of such a view is ever written.
+        let view = if nr_bytes == 0 { view } else { view.call_method1("cast", ("B",))? };
+        Ok(Self { view: view.unbind(), nr_bytes })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nr_bytes
+    }
+
+    /// Copies `bytes` to the buffer, from byte `start` on. Errors: IndexError or BufferError when the buffer has
+    /// become shorter.
+    pub(crate) fn fill(&self, py: Python<'_>, start: usize, bytes: &[u8]) -> PyResult<()> {
+        let end = start + bytes.len();
+        let part = self.view.bind(py).get_item(PySlice::new(py, start as isize, end as isize, 1))?;
+        PyBuffer::<u8>::get(&part)?.copy_from_slice(py, bytes)
+    }
 }
 
 /// Returns the bytes of 64-bit words in native byte order.
