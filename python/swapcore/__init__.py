@@ -50,6 +50,7 @@ from .exceptions import (
     SwapMemoryError,
     TooManySwapfilesError,
 )
+from .kinds import ClusterFlag, EventKind, SlotKind, SwpFlag
 from .storage import Faulty, File, Ghost, Null, Ram, Zram
 from .storage.zswap import Zswap
 
@@ -67,7 +68,9 @@ __all__ = [
     "SWAPFILE_CLUSTER",
     "Accesses",
     "AlreadyCachedError",
+    "ClusterFlag",
     "EntryGoneError",
+    "EventKind",
     "Faulty",
     "File",
     "Folio",
@@ -82,6 +85,7 @@ __all__ = [
     "Null",
     "Ram",
     "RefOverflowError",
+    "SlotKind",
     "Storage",
     "Strategy",
     "Swap",
@@ -93,6 +97,7 @@ __all__ = [
     "SwapIOError",
     "SwapMemoryError",
     "SwpEntry",
+    "SwpFlag",
     "TooManySwapfilesError",
     "Trace",
     "Zram",
@@ -109,7 +114,7 @@ __all__ = [
 # The folders and modules of the package, the lowest layer first, one layer in a line. A module imports only
 # from its own folder and from the lines above its own line. tests/house/test_layers.py checks this order.
 # layers:
-# exceptions
+# exceptions kinds
 # size
 # storage policy strategy arrays
 # trace

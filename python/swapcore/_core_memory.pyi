@@ -131,7 +131,7 @@ class Mm:
 
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
     def array(
-        self, shape: int | Sequence[int], dtype: DTypeLike = None, *, first_page: int | None = None,
+        self, shape: int | Sequence[int], dtype: DTypeLike | None = None, *, first_page: int | None = None,
         orders: int | None = None, anon_order: int = 0, cpu: int | None = None
     ) -> MmArray:
         """Maps pages for an array of NumPy's ``dtype`` (None: float64) and returns the array, whose elements are

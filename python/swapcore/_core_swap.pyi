@@ -181,9 +181,10 @@ class Swap:
         """Returns a snapshot of the state of one slot. Kernel: `swap_table_get`, `swap_swapcount`.
 
         Errors: ENOENT, no such device; EINVAL, the slot is beyond its device."""
-    def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
-        """Returns the raw 64-bit table words of many entries: uint64, native byte order, for
-        ``np.frombuffer``.
+    def lookup_many(self, entries: SwapBatch | Buffer) -> memoryview[int]:
+        """Returns the raw 64-bit table words of many entries, a read-only buffer of uint64.
+
+        ``np.asarray(words)`` is a view without a copy.
 
         Errors: the errors of `lookup`. A call with 16,384 entries or more detaches."""
     def swap_count(self, entry: SwpEntry | int) -> int:
@@ -396,11 +397,11 @@ class Swap:
 
         A slot that a folio caches has an owner only where the owner store keeps the owner beside the table
         entry. Errors: the errors of `lookup`."""
-    def swap_ages(self, group: MemCgroup) -> bytes:
+    def swap_ages(self, group: MemCgroup) -> memoryview[int]:
         """Returns the age of each evicted slot of a group: the number of pages that were evicted or became
         active since the eviction.
 
-        The bytes are uint64 in native byte order for ``np.frombuffer``, and the ages are not sorted; with
+        The ages are a read-only buffer of uint64 in no order; ``np.asarray(ages)`` is a view without a copy. With
         ``mglru`` all ages are 0. Errors: EINVAL. Detaches. Kernel: the distance that `workingset_refault`
         would find."""
 
@@ -460,6 +461,7 @@ class Swap:
     def take_events(self) -> EventColumns:
         """Removes the event records of all CPUs, and returns the records sorted by time.
 
-        The records are columns for ``np.frombuffer`` in native byte order.
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(swap.take_events())`` has one row for each
+        record.
 
         Detaches. Kernel: tracepoints."""

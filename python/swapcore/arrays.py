@@ -153,7 +153,7 @@ def _checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
-def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def _checked_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
     """Returns a dtype whose items are plain bytes of a fixed number."""
     found = np.dtype(dtype)
     if found.hasobject or found.itemsize == 0 or found.subdtype is not None:
@@ -188,7 +188,7 @@ class MmArray:
         self,
         mm: Mm,
         shape: int | Sequence[int],
-        dtype: npt.DTypeLike = None,
+        dtype: npt.DTypeLike | None = None,
         *,
         first_page: int | None = None,
         orders: int | None = None,
@@ -302,7 +302,7 @@ class MmArray:
     def __iter__(self) -> Iterator[Any]:
         return (self[row] for row in range(len(self)))
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("an array in pages of an address space can only be copied")
         whole: npt.NDArray[Any] = self[...]

@@ -81,12 +81,23 @@ impl WritableBytes {
     }
 }
 
-/// Returns the bytes of 64-bit words in native byte order.
-pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyBytes>> {
-    Ok(PyBytes::new_with(py, size_of_val(words), |bytes| {
-        bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+/// Returns a read-only `memoryview` with one item for each value. NumPy and pandas take the type of the items from the
+/// view. `N` is the size of an item, and `format` is the code of its type in the module `struct`.
+pub(crate) fn column<'py, const N: usize>(
+    py: Python<'py>,
+    format: &str,
+    items: impl ExactSizeIterator<Item = [u8; N]>,
+) -> Result<Bound<'py, PyAny>> {
+    let bytes = PyBytes::new_with(py, items.len() * N, |bytes| {
+        bytes.chunks_exact_mut(N).zip(items).for_each(|(to, item)| to.copy_from_slice(&item));
         Ok(())
-    })?)
+    })?;
+    Ok(PyMemoryView::from(&bytes)?.call_method1("cast", (format,))?)
+}
+
+/// Returns a read-only `memoryview` of uint64.
+pub(crate) fn column_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyAny>> {
+    column(py, "Q", words.iter().map(|word| word.to_ne_bytes()))
 }
 
 /// Returns a writable buffer view with one dimension. `shape` has the number of items and the number of bytes of an
