@@ -1,8 +1,8 @@
 """Sums and updates an array that is mostly swapped out, beside a `np.memmap` with the same data.
 
-The array is in the pages of a task whose group has a memory limit, and the rest of the pages is compressed in zram.
-The program prints times, bytes in memory and whether the results are equal. The arguments are the size of
-the array and the limit: ``python examples/array_over_swap.py 1G 256M``.
+The array is in the pages of a task whose group has a memory limit, and the rest of the pages is
+compressed in zram. The program prints times, bytes in memory and whether the results are equal. The
+arguments are the size of the array and the limit: ``python examples/array_over_swap.py 1G 256M``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ def main() -> None:
         mapped = np.memmap(Path(folder) / "data", np.float64, "w+", shape=array.shape)
 
         def memory_of_memmap() -> str:
-            return f"{(file_bytes_in_memory() - before) / 2**20:.1f} MiB of the file in memory, without a limit"
+            return (
+                f"{(file_bytes_in_memory() - before) / 2**20:.1f} MiB of the file in memory, without a limit"
+            )
 
         is_equal = sums == run("np.memmap", mapped, memory_of_memmap)
         del mapped

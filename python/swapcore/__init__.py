@@ -139,8 +139,8 @@ if is_debug_build:
 def __getattr__(name: str) -> object:
     """Imports `compare`, `replay`, `MmArray` and `__version__` on first use.
 
-    `compare`, `replay` and `MmArray` need NumPy, and `__version__` needs the metadata of the package. Both imports are
-    rarely needed, so ``import swapcore`` leaves them out.
+    `compare`, `replay` and `MmArray` need NumPy, and `__version__` needs the metadata of the package.
+    Both imports are rarely needed, so ``import swapcore`` leaves them out.
     """
     value: object
     if name == "compare":
@@ -148,7 +148,9 @@ def __getattr__(name: str) -> object:
     elif name == "replay":
         from .running.folios import replay as value
     elif name == "MmArray":
-        from .arrays import MmArray as value
+        from .arrays import MmArray
+
+        value = MmArray
     elif name == "__version__":
         from importlib.metadata import version
 

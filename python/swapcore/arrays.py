@@ -1,8 +1,8 @@
 """Arrays whose elements are in the pages of an address space, in memory or swapped out.
 
 An `MmArray` has a shape and a dtype as an array of NumPy, and has no memory of its own. An index copies
-elements out into a new array of NumPy, and an assignment copies elements in. Both go through the page faults of
-`swapcore.Mm`, so an array may be larger than the memory of its group.
+elements out into a new array of NumPy, and an assignment copies elements in. Both go through the page
+faults of `swapcore.Mm`, so an array may be larger than the memory of its group.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Iterable
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -27,20 +27,23 @@ if TYPE_CHECKING:
 
 __all__ = ["MmArray"]
 
-# The number of bytes that one copy of a strided index or of an assignment spans, and of a block of `blocks()`.
+# The number of bytes that one copy of a strided index or of an assignment spans, and of a block of
+# `blocks()`.
 _PIECE_BYTES = 1 << 20
 
 
 class _Place(NamedTuple):
-    """The elements that an index selects: the first element in bytes from the start of the array, and NumPy's
-    shape and strides."""
+    """The elements that an index selects.
+
+    ``offset_bytes`` is the first element from the start of the array; ``shape`` and ``strides`` are NumPy's.
+    """
 
     offset_bytes: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def axes(self) -> list[int]:
-        """Returns the axes of more than one element, from the smallest distance of elements to the largest."""
+        """Returns the axes of more than one element, the smallest distance of elements first."""
         axes = (axis for axis, length in enumerate(self.shape) if length > 1)
         return sorted(axes, key=lambda axis: abs(self.strides[axis]))
 
@@ -75,7 +78,8 @@ class _Place(NamedTuple):
         if not axes or (span <= _PIECE_BYTES and not has_gap):
             yield _Piece(starts, self)
             return
-        # The cut goes through the axis of the largest distance, so that the parts lie behind each other in memory.
+        # The cut goes through the axis of the largest distance, so that the parts lie behind each other in
+        # memory.
         nr = 1 if has_gap else max(1, (_PIECE_BYTES - inner) // stride + 1)
         for at in range(0, self.shape[axis], nr):
             shape = list(self.shape)
@@ -98,13 +102,9 @@ class _Piece(NamedTuple):
 
 def _position(part: object, axis: int, length: int) -> int:
     """Returns the position that an integer of an index selects."""
-    try:
-        if isinstance(part, (bool, np.bool_)):
-            raise TypeError
-        at = operator.index(part)  # type: ignore[arg-type]
-    except TypeError:
-        kind = type(part).__name__
-        raise IndexError(f"an index has integers, slices, Ellipsis and None, not {kind}") from None
+    if isinstance(part, (bool, np.bool_)) or not isinstance(part, SupportsIndex) or np.ndim(part):
+        raise IndexError(f"an index has integers, slices, Ellipsis and None, not {type(part).__name__}")
+    at = operator.index(part)
     if not -length <= at < length:
         raise IndexError(f"index {at} is out of bounds for axis {axis} with size {length}")
     return at % length
@@ -165,18 +165,19 @@ class MmArray:
     """An array in the pages of an address space; `swapcore.Mm.array` makes arrays.
 
     ``array[index]`` returns a copy of elements as a new array of NumPy, and ``array[index] = values`` copies
-    values in. An index has integers, slices, Ellipsis and None, with the meaning that NumPy gives to them. A slice
-    with step 1 along the first axis is the fast path: one copy between the pages and the array of NumPy. Any
-    other index copies pieces of at most 1 MiB with the elements between the selected elements, and skips each
-    page without a selected element. An assignment through such an index also writes the elements between back, with
-    the values that they had, so another thread must not write these elements at the same time.
+    values in. An index has integers, slices, Ellipsis and None, with the meaning that NumPy gives to
+    them. A slice with step 1 along the first axis is the fast path: one copy between the pages and the
+    array of NumPy. Any other index copies pieces of at most 1 MiB with the elements between the selected
+    elements, and skips each page without a selected element. An assignment through such an index also
+    writes the elements between back, with the values that they had, so another thread must not write
+    these elements at the same time.
 
     ``np.asarray(array)``, and each function of NumPy that gets the whole array, copies all elements.
 
-    The array keeps its address space alive, and the address space keeps the pages until it ends. Pages of the array
-    are the pages ``first_page`` to ``first_page + nr_pages - 1`` of ``mm``: `Mm.pageout` swaps them out, and
-    `Mm.zap` drops them, so that all elements are zero bytes. A fork has a copy of the pages, and
-    ``child.array(array.shape, array.dtype, first_page=array.first_page)`` is the array there.
+    The array keeps its address space alive, and the address space keeps the pages until it ends. Pages of
+    the array are the pages ``first_page`` to ``first_page + nr_pages - 1`` of ``mm``: `Mm.pageout` swaps
+    them out, and `Mm.zap` drops them, so that all elements are zero bytes. A fork has a copy of the
+    pages, and ``child.array(array.shape, array.dtype, first_page=array.first_page)`` is the array there.
 
     Errors of each copy: those of `Mm.read` and `Mm.write`. After a failed assignment the elements before the
     failing page are written.
@@ -198,9 +199,7 @@ class MmArray:
         self._mm, self._cpu = mm, cpu
         self._dtype = _checked_dtype(dtype)
         lengths = _checked_shape(shape)
-        strides = tuple(
-            self._dtype.itemsize * math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))
-        )
+        strides = tuple(self._dtype.itemsize * math.prod(lengths[axis + 1 :]) for axis in range(len(lengths)))
         self._whole = _Place(0, lengths, strides)
         if first_page is None:
             first_page = mm.mmap(self.nr_pages, orders=orders, anon_order=anon_order)
@@ -319,12 +318,12 @@ class MmArray:
     def blocks(self, nr_rows: int | None = None) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
         """Copies the array out block by block, in the order of the first axis.
 
-        ``for rows, block in array.blocks(): array[rows] = kernel(block)`` updates the array in place, and needs
-        memory for one block.
+        ``for rows, block in array.blocks(): array[rows] = kernel(block)`` updates the array in place, and
+        needs memory for one block.
 
         Args:
-            nr_rows: The number of rows of a block; the last block may have fewer. None takes as many rows as fit
-                1 MiB, and at least 1.
+            nr_rows: The number of rows of a block; the last block may have fewer. None takes as many rows
+                as fit 1 MiB, and at least 1.
 
         Returns:
             An iterator over the rows of each block and a copy of the block. A block is copied when the

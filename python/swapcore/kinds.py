@@ -1,8 +1,8 @@
 """Names of the numbers and flags in the answers of the core.
 
-The columns of `SwapDevice.clusters`, `SwapDevice.slots` and `Swap.take_events` have one small number for each row,
-because a column goes into NumPy and pandas as it is. An enum of this module turns such a number into its name:
-``ClusterFlag(2)`` is ``ClusterFlag.NONFULL``.
+The columns of `SwapDevice.clusters`, `SwapDevice.slots` and `Swap.take_events` have one small number for
+each row, because a column goes into NumPy and pandas as it is. An enum of this module turns such a number
+into its name: ``ClusterFlag(2)`` is ``ClusterFlag.NONFULL``.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ class SwpFlag(StrEnum):
     SYNCHRONOUS_IO = "SWP_SYNCHRONOUS_IO"
     """The storage is as fast as memory: no readahead, and a swap-in gives the slot up."""
     GHOST = "SWP_GHOST"
-    """The device has no storage, and its clusters exist only while they are used. Kernel: the swap table series,
-    phase IV."""
+    """The device has no storage, and its clusters exist only while they are used. Kernel: the swap table
+    series, phase IV."""
     VIRTUAL = "SWP_VIRTUAL"
     """The device is a ghost whose slots record where their pages lie. Kernel: none."""
 
 
 class ClusterFlag(IntEnum):
-    """The list of a cluster, in the column ``flags`` of `SwapDevice.clusters`. Kernel: `enum swap_cluster_flags`."""
+    """The list of a cluster, in the column ``flags`` of `SwapDevice.clusters`.
+
+    Kernel: `enum swap_cluster_flags`.
+    """
 
     NONE = 0
     """No list: a CPU allocates from the cluster."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,18 +90,24 @@ def test_numbers_of_clusters_and_slots_have_the_names_of_their_lists_and_states(
         swap.free(entry)
     swap.alloc(4)
     dump = swap.dump()["devices"][0]
-    listed = {index: sc.ClusterFlag[name.upper()] for name in ("free", "full", "discard") for index in dump[name]}
+    listed = {
+        index: sc.ClusterFlag[name.upper()] for name in ("free", "full", "discard") for index in dump[name]
+    }
     for name in ("nonfull", "frag"):
         lists: dict[int, list[int]] = dump[name]
         listed |= {index: sc.ClusterFlag[name.upper()] for clusters in lists.values() for index in clusters}
     columns = device.clusters()
-    flags = {index: sc.ClusterFlag(flag) for index, flag in zip(columns["index"], columns["flags"], strict=True)}
+    flags = {
+        index: sc.ClusterFlag(flag) for index, flag in zip(columns["index"], columns["flags"], strict=True)
+    }
     assert {index: flags[index] for index in listed} == listed
     assert set(flags.values()) - set(listed.values()) <= {sc.ClusterFlag.NONE}
     assert len(set(listed.values())) >= 4
     states = device.slots()
-    names = {swap.lookup(device.type << 58 | slot)["kind"]: states[slot] for slot in range(0, device.max_pages, 7)}
-    assert {name: sc.SlotKind(state).name.lower() for name, state in names.items()} == {name: name for name in names}
+    names = {
+        swap.lookup(device.type << 58 | slot)["kind"]: states[slot] for slot in range(0, device.max_pages, 7)
+    }
+    assert all(sc.SlotKind(state).name.lower() == name for name, state in names.items())
     assert {"null", "shadow", "bad"} <= names.keys()
     swap.check()
 
@@ -112,10 +119,8 @@ def test_each_kind_of_event_has_the_number_of_its_name() -> None:
 
     def kinds(work: Callable[[], object]) -> set[sc.EventKind]:
         swap.record_events(4096)
-        try:
+        with suppress(sc.SwapError):
             work()
-        except sc.SwapError:
-            pass
         return {sc.EventKind(kind) for kind in swap.take_events()["kind"]}
 
     folio = swap.folio(data=b"x")

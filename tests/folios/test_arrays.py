@@ -233,7 +233,9 @@ def test_a_zap_makes_zeros_and_the_array_keeps_its_address_space(swap: sc.Swap) 
     assert np.array_equal(array[...], expected)
     assert swap.stats()["nr_swap_pages"] < swap.total_swap_pages
     del array
-    assert swap.stats()["nr_swap_pages"] == swap.total_swap_pages, "the address space ended with its last user"
+    assert swap.stats()["nr_swap_pages"] == swap.total_swap_pages, (
+        "the address space ended with its last user"
+    )
 
 
 def test_a_failed_fault_raises_its_errno_and_the_array_comes_back() -> None:

@@ -100,7 +100,6 @@ impl Mm {
 
     #[doc = stub!(Mm.array)]
     #[pyo3(signature = (shape, dtype = None, *, first_page = None, orders = None, anon_order = 0, cpu = None))]
-    #[expect(clippy::too_many_arguments, reason = "the arguments of `mmap` and the arguments of an array")]
     fn array<'py>(
         slf: &Bound<'py, Self>,
         shape: &Bound<'py, PyAny>,
