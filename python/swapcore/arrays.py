@@ -95,14 +95,15 @@ class _Piece(NamedTuple):
     place: _Place
 
     @property
-    def index(self) -> tuple[slice, ...]:
+    def selected(self) -> tuple[slice, ...]:
         """The part in an array that has the shape of the whole index."""
         return tuple(slice(at, at + n) for at, n in zip(self.starts, self.place.shape, strict=True))
 
 
 def _position(part: object, axis: int, length: int) -> int:
     """Returns the position that an integer of an index selects."""
-    if isinstance(part, (bool, np.bool_)) or not isinstance(part, SupportsIndex) or np.ndim(part):
+    is_array = isinstance(part, np.ndarray) and part.ndim > 0
+    if is_array or isinstance(part, (bool, np.bool_)) or not isinstance(part, SupportsIndex):
         raise IndexError(f"an index has integers, slices, Ellipsis and None, not {type(part).__name__}")
     at = operator.index(part)
     if not -length <= at < length:
@@ -256,7 +257,7 @@ class MmArray:
     def _read(self, place: _Place) -> npt.NDArray[np.uint8]:
         """Returns the bytes that the elements of an index span."""
         buffer = np.empty(place.span_bytes(self._dtype.itemsize), np.uint8)
-        self._mm.read_into(self._address(place), buffer, cpu=self._cpu)
+        self._mm.read_into(self._address(place), buffer.data, cpu=self._cpu)
         return buffer
 
     def _address(self, place: _Place) -> int:
@@ -272,10 +273,10 @@ class MmArray:
         out = np.empty(place.shape, self._dtype)
         if out.size and place.is_dense(self._dtype.itemsize):
             flat = out.reshape(-1).view(np.uint8)
-            self._mm.read_into(self._address(place), flat, cpu=self._cpu)
+            self._mm.read_into(self._address(place), flat.data, cpu=self._cpu)
         elif out.size:
             for piece in place.pieces(self._dtype.itemsize):
-                out[piece.index] = self._view(self._read(piece.place), piece.place)
+                out[piece.selected] = self._view(self._read(piece.place), piece.place)
         has_dots = isinstance(key, EllipsisType) or (
             isinstance(key, tuple) and any(part is Ellipsis for part in key)
         )
@@ -290,13 +291,13 @@ class MmArray:
         if not source.size:
             return
         for piece in place.pieces(self._dtype.itemsize):
-            part = source[piece.index]
+            part = source[piece.selected]
             if piece.place.is_dense(self._dtype.itemsize):
                 buffer = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
             else:
                 buffer = self._read(piece.place)
                 self._view(buffer, piece.place)[...] = part
-            self._mm.write(self._address(piece.place), buffer, cpu=self._cpu)
+            self._mm.write(self._address(piece.place), buffer.data, cpu=self._cpu)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[row] for row in range(len(self)))

@@ -29,7 +29,7 @@ def test_columns_of_clusters_are_arrays_without_a_copy() -> None:
     swap.alloc_batch(600)
     columns = device.clusters()
     arrays = {name: np.asarray(column) for name, column in columns.items()}
-    assert {name: array.dtype.type for name, array in arrays.items()} == CLUSTERS
+    assert {name: array.dtype for name, array in arrays.items()} == CLUSTERS
     assert arrays["index"].tolist() == list(range(8))
     assert arrays["count"].sum() == 601, "the header is a slot in use"
     for array, column in zip(arrays.values(), columns.values(), strict=True):
@@ -49,7 +49,7 @@ def test_columns_of_events_are_arrays_even_without_a_record() -> None:
         events: dict[str, Any] = {**swap.take_events()}
         assert events.pop("nr_lost") == 0
         arrays = {name: np.asarray(column) for name, column in events.items()}
-        assert {name: array.dtype.type for name, array in arrays.items()} == EVENTS
+        assert {name: array.dtype for name, array in arrays.items()} == EVENTS
         assert arrays["kind"].tolist() == expected
         assert arrays["cpu"].tolist() == [1] * len(expected)
     swap.check()
@@ -76,7 +76,7 @@ def test_words_and_ages_are_arrays_of_uint64() -> None:
     words = np.asarray(swap.lookup_many(batch))
     assert words.dtype == np.uint64
     assert words.tolist() == [swap.lookup(entry)["word"] for entry in batch]
-    assert np.asarray(swap.swap_ages(group)).tolist() == [0]
+    assert np.asarray(swap.swap_ages(group)).tolist() == [1]
     swap.free(entry)
     swap.free_batch(batch)
     swap.check()

@@ -56,7 +56,7 @@ def test_slices_fault_pages_in_and_assignments_dirty_them(swap: sc.Swap) -> None
     assert np.array_equal(array[1024:2048], expected[1024:2048])
     assert (mm.resident_pages, mm.swapped_pages) == (1, 15), "one page has these elements"
     array[2047:2049] += 5
-    assert (mm.resident_pages, mm.swapped_pages) == (3, 13), "two pages have these elements"
+    assert (mm.resident_pages, mm.swapped_pages) == (2, 14), "two pages have these elements"
     expected[2047:2049] += 5
     mm.pageout(array.first_page, array.nr_pages)
     assert np.array_equal(array[:], expected)
@@ -231,6 +231,7 @@ def test_a_zap_makes_zeros_and_the_array_keeps_its_address_space(swap: sc.Swap) 
     array.mm.zap(array.first_page + 2, 3)
     expected[2:5] = 0
     assert np.array_equal(array[...], expected)
+    array.mm.pageout(array.first_page, array.nr_pages)
     assert swap.stats()["nr_swap_pages"] < swap.total_swap_pages
     del array
     assert swap.stats()["nr_swap_pages"] == swap.total_swap_pages, (
@@ -261,6 +262,7 @@ def test_a_limit_that_refuses_is_a_memory_error(swap: sc.Swap) -> None:
     array = swap.mm(group).array((16, 1 << 18), "u1")
     with pytest.raises(MemoryError):
         array.fill(1)
+    group.memory_swap_max = "max"
     assert array[0].all(), "the elements before the failing page are written"
     assert not array[-1].any()
 

@@ -215,7 +215,8 @@ impl<'a> Operation<'a> {
         slot: usize,
     ) -> Option<&'a MemCgroup> {
         match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
-            (MemcgId(0), Some(pfn)) if !groups.options().owner_store.is_record() => {
+            // On v1 a cached slot records no owner, because memory and swap have one charge, which the folio has.
+            (MemcgId(0), Some(pfn)) if groups.do_memsw_account() || !groups.options().owner_store.is_record() => {
                 let folio = self.swap.memory_of_folios().folio(pfn);
                 if folio.has(FolioFlags::SWAP_UNCHARGED) { None } else { self.swap.group_of(folio) }
             }
