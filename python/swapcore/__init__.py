@@ -50,10 +50,12 @@ from .exceptions import (
     SwapMemoryError,
     TooManySwapfilesError,
 )
+from .kinds import ClusterFlag, EventKind, SlotKind, SwpFlag
 from .storage import Faulty, File, Ghost, Null, Ram, Zram
 from .storage.zswap import Zswap
 
 if TYPE_CHECKING:
+    from .arrays import MmArray
     from .running.compare import compare
     from .running.folios import replay
 
@@ -66,7 +68,9 @@ __all__ = [
     "SWAPFILE_CLUSTER",
     "Accesses",
     "AlreadyCachedError",
+    "ClusterFlag",
     "EntryGoneError",
+    "EventKind",
     "Faulty",
     "File",
     "Folio",
@@ -77,9 +81,11 @@ __all__ = [
     "MemCgroup",
     "MemcgFile",
     "Mm",
+    "MmArray",
     "Null",
     "Ram",
     "RefOverflowError",
+    "SlotKind",
     "Storage",
     "Strategy",
     "Swap",
@@ -91,6 +97,7 @@ __all__ = [
     "SwapIOError",
     "SwapMemoryError",
     "SwpEntry",
+    "SwpFlag",
     "TooManySwapfilesError",
     "Trace",
     "Zram",
@@ -107,9 +114,9 @@ __all__ = [
 # The folders and modules of the package, the lowest layer first, one layer in a line. A module imports only
 # from its own folder and from the lines above its own line. tests/house/test_layers.py checks this order.
 # layers:
-# exceptions
+# exceptions kinds
 # size
-# storage policy strategy
+# storage policy strategy arrays
 # trace
 # workloads
 # report
@@ -130,16 +137,20 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Imports `compare`, `replay` and `__version__` on first use.
+    """Imports `compare`, `replay`, `MmArray` and `__version__` on first use.
 
-    `compare` and `replay` need NumPy, and `__version__` needs the metadata of the package. Both imports are
-    rarely needed, so ``import swapcore`` leaves them out.
+    `compare`, `replay` and `MmArray` need NumPy, and `__version__` needs the metadata of the package.
+    Both imports are rarely needed, so ``import swapcore`` leaves them out.
     """
     value: object
     if name == "compare":
         from .running.compare import compare as value
     elif name == "replay":
         from .running.folios import replay as value
+    elif name == "MmArray":
+        from .arrays import MmArray
+
+        value = MmArray
     elif name == "__version__":
         from importlib.metadata import version
 

@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 from ._core_entries import SwpEntry
 from ._core_memcg import MemCgroup
 from ._core_results import ClusterColumns, DeviceMemory, SwapHeader, ZswapPool
+from .kinds import SwpFlag
 
 @type_check_only
 class Geometry(Protocol):
@@ -250,8 +251,8 @@ class SwapDevice:
     def inuse_pages(self) -> int:
         """Number of slots in use."""
     @property
-    def flags(self) -> list[str]:
-        """Names of the SWP_* flags that are set."""
+    def flags(self) -> list[SwpFlag]:
+        """The SWP_* flags that are set, which are also the texts of their names."""
     @property
     def is_on(self) -> bool:
         """False once the device is turned off; the property never raises."""
@@ -261,15 +262,19 @@ class SwapDevice:
     def memory(self) -> DeviceMemory:
         """Returns exact byte counts of the device."""
     def clusters(self) -> ClusterColumns:
-        """Returns columns of the properties of all clusters, in native byte order, for ``np.frombuffer``.
+        """Returns columns of the properties of all clusters.
+
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(device.clusters())`` has one row
+        for each cluster.
 
         Clusters are in the order of their numbers; a ghost lists only the clusters that exist. Each cluster
         is locked on its own, so two rows can show different moments."""
     def slots(self) -> bytes:
-        """Returns one byte for each of ``max_pages`` slots: 0 free, 1 swapped out, 2 in the swap cache, 3
-        bad, 4 pointer (the slot keeps the page of a virtual slot).
+        """Returns one byte for each of ``max_pages`` slots, a `swapcore.SlotKind`: 0 free, 1 swapped out, 2
+        in the swap cache, 3 bad, 4 pointer (the slot keeps the page of a virtual slot).
 
-        The call takes no locks, so two bytes can show different moments."""
+        ``np.frombuffer(device.slots(), "u1")`` is a view without a copy. The call takes no locks, so two
+        bytes can show different moments."""
 
 @final
 class ZswapHandle:

@@ -411,14 +411,14 @@ class MemCgroup:
     def memory_oom_control(self, value: str | int) -> None: ...
     @property
     def memory_use_hierarchy(self) -> int:
-        """``memory.use_hierarchy``: always 1, because every group is hierarchical. A set of 1 changes nothing.
-        Errors of a set: EINVAL, any other value."""
+        """``memory.use_hierarchy``: always 1, because every group is hierarchical. A set of 1 changes
+        nothing. Errors of a set: EINVAL, any other value."""
     @memory_use_hierarchy.setter
     def memory_use_hierarchy(self, value: str | int) -> None: ...
     @property
     def memory_move_charge_at_immigrate(self) -> int:
-        """``memory.move_charge_at_immigrate``: always 0, because a task that moves takes no charge along. A set
-        of 0 changes nothing. Errors of a set: EINVAL, any other value."""
+        """``memory.move_charge_at_immigrate``: always 0, because a task that moves takes no charge along. A
+        set of 0 changes nothing. Errors of a set: EINVAL, any other value."""
     @memory_move_charge_at_immigrate.setter
     def memory_move_charge_at_immigrate(self, value: str | int) -> None: ...
     def __setattr__(self, name: str, value: str | int, /) -> None: ...

@@ -1,13 +1,16 @@
 """Memory of the Rust core: folios and address spaces. At run time these classes are in `_core`."""
 
+from collections.abc import Sequence
 from typing import final
 
+from numpy.typing import DTypeLike
 from typing_extensions import Buffer
 
 from ._core_devices import SwapDevice
 from ._core_entries import SwpEntry
 from ._core_memcg import MemCgroup
 from ._core_results import PageoutReport
+from .arrays import MmArray
 
 @final
 class Folio:
@@ -128,11 +131,34 @@ class Mm:
         pages, as an armed userfaultfd does.
 
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
+    def array(
+        self, shape: int | Sequence[int], dtype: DTypeLike | None = None, *, first_page: int | None = None,
+        orders: int | None = None, anon_order: int = 0, cpu: int | None = None
+    ) -> MmArray:
+        """Maps pages for an array of NumPy's ``dtype`` (None: float64) and returns the array, whose elements
+        are zero.
+
+        An index of the array copies elements out, and an assignment copies elements in. ``orders`` and
+        ``anon_order`` are those of `mmap`. With ``first_page`` the call maps no pages, and the array is in
+        the pages from this page on: the array of the parent after a `fork`, for example. ``cpu`` is the CPU
+        of all faults. The pages stay mapped until the address space ends; `zap` drops their memory and slots.
+
+        Errors: ImportError, NumPy is not installed; EFAULT, a page from ``first_page`` on is not mapped;
+        EINVAL, the items of the dtype are not plain bytes, a length is below 0, or the array is larger than a
+        mapping. Kernel: none."""
     def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
         """Copies ``nr_bytes`` bytes out, and faults in pages that are not in memory.
 
         Errors: EFAULT, a page is not mapped; `SwapIOError`, a page cannot be read and stays swapped out;
         `MemoryError`, no memory, or the charge was refused."""
+    def read_into(self, address_bytes: int, buffer: Buffer, *, cpu: int | None = None) -> None:
+        """Copies bytes out until a writable ``buffer`` is full, as `read` does, without a new object.
+
+        The items of ``buffer`` can have any type, and the buffer must be C-contiguous. The faults and the
+        copies out of pages run detached, 1 MiB at a time.
+
+        Errors: TypeError, the buffer is read-only or not contiguous; the errors of `read`, after which the
+        buffer can have new and old bytes."""
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
         """Copies the bytes of ``data`` in, faults in pages that are not in memory, and copies each shared
         page before the write.

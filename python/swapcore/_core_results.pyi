@@ -6,6 +6,7 @@ At run time each dict is a plain `dict`. Import the class names under `typing.TY
 from typing import Literal, TypedDict, type_check_only
 
 from ._core_entries import SwpEntry
+from ._core_memcg import MemCgroup
 
 @type_check_only
 class BackingInfo(TypedDict):
@@ -36,6 +37,10 @@ class _SlotInfo(TypedDict):
     """The raw 64-bit word of the swap table."""
     pfn: int | None
     """The number of the folio that caches the slot, else None."""
+    memcg: MemCgroup | None
+    """The group that owns the slot, which is charged for its page: the owner that the slot records, or else
+    the group of the folio that caches the slot. A removed group still owns its slots. None for a free slot,
+    for a slot without an owner, for a ``pointer``, whose virtual slot has the owner, and without memcg."""
 
 @type_check_only
 class SlotInfo(_SlotInfo, total=False):
@@ -119,39 +124,33 @@ class SwapMemory(DeviceMemory):
 
 @type_check_only
 class ClusterColumns(TypedDict):
-    """One column for each property of the clusters; see `SwapDevice.clusters`."""
+    """One column for each property of the clusters, a read-only buffer; see `SwapDevice.clusters`."""
 
-    index: bytes
+    index: memoryview[int]
     """uint32: the number of the cluster."""
-    count: bytes
+    count: memoryview[int]
     """uint16: slots in use, 0 to 512."""
-    flags: bytes
-    """uint8: the list of the cluster. 0 none, 1 free, 2 nonfull, 3 frag, 4 full, 5 discard, 6 dead."""
-    order: bytes
+    flags: memoryview[int]
+    """uint8: the list of the cluster, a `swapcore.ClusterFlag`."""
+    order: memoryview[int]
     """uint8: the order of the runs in the cluster."""
 
 @type_check_only
 class EventColumns(TypedDict):
-    """One column for each field of the records; see `Swap.take_events`."""
+    """One column for each field of the records, a read-only buffer; see `Swap.take_events`."""
 
-    time_ns: bytes
+    time_ns: memoryview[int]
     """uint64: time of the event on the monotonic clock, in ns."""
-    entry: bytes
+    entry: memoryview[int]
     """uint64: the entry of the first slot of the event; 0 for an event without a slot."""
-    kind: bytes
-    """uint8: index of the event's kind in ``kinds``."""
-    order: bytes
+    kind: memoryview[int]
+    """uint8: the kind of the event, a `swapcore.EventKind`."""
+    order: memoryview[int]
     """uint8: the order of the folio."""
-    cpu: bytes
+    cpu: memoryview[int]
     """uint16: the CPU of the event."""
-    errno: bytes
+    errno: memoryview[int]
     """int32: the errno of a failure, else 0."""
-    kinds: list[str]
-    """Names of the kinds. ``swap_out``: a folio was written; ``swap_out_zero``: a folio was marked as zeros;
-    ``swap_out_fallback``: a large folio found no run; ``write_error``: a write failed; ``swap_in``: a folio
-    was read; ``swap_in_zero``: a folio was filled with zeros; ``swap_in_fallback``: a swap-in gave up a large
-    order; ``read_error``: a read failed; ``readahead_hit``: a page that was read ahead was used; ``evict``: a
-    folio left memory."""
     nr_lost: int
     """Number of records that were dropped to make room for newer records."""
 

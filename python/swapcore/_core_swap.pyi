@@ -183,9 +183,10 @@ class Swap:
         """Returns a snapshot of the state of one slot. Kernel: `swap_table_get`, `swap_swapcount`.
 
         Errors: ENOENT, no such device; EINVAL, the slot is beyond its device."""
-    def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
-        """Returns the raw 64-bit table words of many entries: uint64, native byte order, for
-        ``np.frombuffer``.
+    def lookup_many(self, entries: SwapBatch | Buffer) -> memoryview[int]:
+        """Returns the raw 64-bit table words of many entries, a read-only buffer of uint64.
+
+        ``np.asarray(words)`` is a view without a copy.
 
         Errors: the errors of `lookup`. A call with 16,384 entries or more releases the GIL."""
     def swap_count(self, entry: SwpEntry | int) -> int:
@@ -399,12 +400,12 @@ class Swap:
 
         A slot that a folio caches has an owner only if the switch ``owner_store`` keeps owners outside the
         table entries. Errors: the errors of `lookup`."""
-    def swap_ages(self, group: MemCgroup) -> bytes:
+    def swap_ages(self, group: MemCgroup) -> memoryview[int]:
         """Returns the age of each evicted slot of a group: the number of pages that were evicted or became
         active since the eviction.
 
-        The bytes are uint64 in native byte order for ``np.frombuffer``, and the ages are not sorted; with
-        ``mglru`` all ages are 0. Errors: EINVAL. Releases the GIL. Kernel: the distance that
+        The ages are a read-only buffer of uint64 in no order; ``np.asarray(ages)`` is a view without a copy.
+        With ``mglru`` all ages are 0. Errors: EINVAL. Releases the GIL. Kernel: the distance that
         `workingset_refault` would find."""
 
     # The state as numbers.
@@ -463,6 +464,7 @@ class Swap:
     def take_events(self) -> EventColumns:
         """Removes the event records of all CPUs, and returns the records sorted by time.
 
-        The records are columns for ``np.frombuffer`` in native byte order.
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(swap.take_events())`` has one row
+        for each record.
 
         Releases the GIL. Kernel: tracepoints."""

@@ -168,7 +168,7 @@ def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
 
 def _used_slots(device: SwapDevice) -> list[int]:
     """Returns, for each cluster, the number of slots that cannot be allocated now."""
-    return memoryview(device.clusters()["count"]).cast("H").tolist()
+    return device.clusters()["count"].tolist()
 
 
 def _print_lists_and_map(swap: Swap, trace: str, nr_ops: int) -> None:

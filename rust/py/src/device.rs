@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swapcore::SwapError;
 use swapcore::storage::spec::Visibility;
 
+use crate::border::buffer::column;
 use crate::border::errors::Result;
 use crate::storage::Storage;
 
@@ -71,7 +72,6 @@ getters! {
     max_pages: Result<u32> = Ok(device.live()?.max_pages());
     limit_pages: Result<u32> = Ok(device.live()?.limit_pages());
     inuse_pages: Result<u64> = Ok(device.swap.inuse_pages(device.live()?.ty()));
-    flags: Result<Vec<String>> = Ok(device.live()?.flag_names());
     storage: Result<Option<Storage>> = {
         let storage = device.live()?.storage().clone();
         Ok(storage.keeps_data().then(|| Storage::new(storage)))
@@ -81,6 +81,14 @@ getters! {
 
 #[pymethods]
 impl SwapDevice {
+    #[doc = stub!(SwapDevice.flags)]
+    #[getter]
+    fn flags<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyAny>>> {
+        let names = self.live()?.flag_names();
+        let class = py.import("swapcore.kinds")?.getattr("SwpFlag")?;
+        names.iter().map(|name| Ok(class.call1((name,))?)).collect()
+    }
+
     #[doc = stub!(SwapDevice.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
@@ -90,15 +98,12 @@ impl SwapDevice {
     fn clusters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let device = self.live()?;
         let infos: Vec<_> = py.detach(|| device.cluster_infos().collect());
-        let counts: Vec<u8> = infos.iter().flat_map(|info| (info.count as u16).to_ne_bytes()).collect();
-        let flags: Vec<u8> = infos.iter().map(|info| info.flag as u8).collect();
-        let orders: Vec<u8> = infos.iter().map(|info| info.order.get()).collect();
-        let indexes: Vec<u8> = infos.iter().flat_map(|info| info.idx.0.to_ne_bytes()).collect();
+        let rows = || infos.iter();
         let columns = PyDict::new(py);
-        columns.set_item("index", PyBytes::new(py, &indexes))?;
-        columns.set_item("count", PyBytes::new(py, &counts))?;
-        columns.set_item("flags", PyBytes::new(py, &flags))?;
-        columns.set_item("order", PyBytes::new(py, &orders))?;
+        columns.set_item("index", column(py, "I", rows().map(|row| row.idx.0.to_ne_bytes()))?)?;
+        columns.set_item("count", column(py, "H", rows().map(|row| (row.count as u16).to_ne_bytes()))?)?;
+        columns.set_item("flags", column(py, "B", rows().map(|row| [row.flag as u8]))?)?;
+        columns.set_item("order", column(py, "B", rows().map(|row| [row.order.get()]))?)?;
         Ok(columns)
     }
 

@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{IntoPyDict, PyBytes, PyDict};
+use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::{CpuId, Orders, SwapError};
 
-use crate::border::buffer::{bytes_of, page_numbers};
+use crate::border::buffer::{WritableBytes, bytes_of, page_numbers};
 use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::Result;
@@ -22,6 +23,10 @@ use crate::slots::entry::SwpEntry;
 
 /// The number of bytes that are copied between two checks for signals.
 const PIECE_BYTES: usize = 1 << 18;
+
+/// The number of bytes that `read_into` copies detached before the call attaches and fills the caller's buffer. An
+/// attach waits for other Python threads, so this number is larger than `PIECE_BYTES`.
+const SCRATCH_BYTES: usize = 1 << 20;
 
 #[doc = stub!(Mm)]
 #[pyclass(frozen, module = "swapcore")]
@@ -40,6 +45,14 @@ fn table_pieces(first_page: PageNumber, nr_pages: NrVmaPages) -> impl Iterator<I
         at = next;
         (piece.start < piece.end).then_some(piece)
     })
+}
+
+/// Returns zero bytes. Errors: ENOMEM when there is no memory.
+fn zeros(nr_bytes: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
+    bytes.resize(nr_bytes, 0);
+    Ok(bytes)
 }
 
 impl Mm {
@@ -86,6 +99,33 @@ impl Mm {
         Ok(vma.pages().start.0)
     }
 
+    #[doc = stub!(Mm.array)]
+    #[pyo3(signature = (shape, dtype = None, *, first_page = None, orders = None, anon_order = 0, cpu = None))]
+    fn array<'py>(
+        slf: &Bound<'py, Self>,
+        shape: &Bound<'py, PyAny>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        first_page: Option<PageNumber>,
+        orders: Option<OrdersMask>,
+        #[pyo3(from_py_with = number::order)] anon_order: u64,
+        cpu: Option<Cpu>,
+    ) -> Result<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let page = first_page.map(|page| page.0);
+        let options = [("first_page", page), ("orders", orders.map(|mask| mask.0.into()))];
+        let options = options.into_py_dict(py)?;
+        options.set_item("anon_order", anon_order)?;
+        options.set_item("cpu", cpu.map(|cpu| this.cpu(Some(cpu))).transpose()?.map(|cpu| cpu.0))?;
+        // Only the module of arrays imports NumPy, so the extension imports the module at the first array.
+        let class = py.import("swapcore.arrays")?.getattr("MmArray")?;
+        let array = class.call((slf, shape, dtype), Some(&options))?;
+        if let Some(page) = page {
+            let nr_bytes = array.getattr("nbytes")?.extract()?;
+            this.mm.check_mapped(page.saturating_mul(PAGE_SIZE as u64), nr_bytes)?;
+        }
+        Ok(array)
+    }
+
     #[doc = stub!(Mm.read)]
     #[pyo3(signature = (address_bytes, nr_bytes, *, cpu = None))]
     fn read<'py>(
@@ -97,13 +137,31 @@ impl Mm {
     ) -> Result<Bound<'py, PyBytes>> {
         let (cpu, AddressBytes(address), CopyBytes(nr_bytes)) = (self.cpu(cpu)?, address_bytes, nr_bytes);
         self.mm.check_mapped(address, nr_bytes as u64)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
-        bytes.resize(nr_bytes, 0);
+        let mut bytes = zeros(nr_bytes)?;
         // Even a read of one byte runs detached from the interpreter, because a page fault may read a device.
         let pieces = (address..).step_by(PIECE_BYTES).zip(bytes.chunks_mut(PIECE_BYTES));
         for_each(py, pieces, |(at, piece)| Ok(self.mm.read(at, piece, cpu)?))?;
         Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[doc = stub!(Mm.read_into)]
+    #[pyo3(signature = (address_bytes, buffer, *, cpu = None))]
+    fn read_into(
+        &self,
+        py: Python<'_>,
+        address_bytes: AddressBytes,
+        buffer: &Bound<'_, PyAny>,
+        cpu: Option<Cpu>,
+    ) -> Result<()> {
+        let (cpu, AddressBytes(address), buffer) = (self.cpu(cpu)?, address_bytes, WritableBytes::get(buffer)?);
+        let nr_bytes = buffer.len();
+        self.mm.check_mapped(address, nr_bytes as u64)?;
+        let mut scratch = zeros(nr_bytes.min(SCRATCH_BYTES))?;
+        for_each(py, (0..nr_bytes).step_by(SCRATCH_BYTES), |start| {
+            let piece = &mut scratch[..SCRATCH_BYTES.min(nr_bytes - start)];
+            self.mm.read(address + start as u64, piece, cpu)?;
+            Ok(Python::attach(|py| buffer.fill(py, start, piece))?)
+        })
     }
 
     #[doc = stub!(Mm.write)]

@@ -6,14 +6,14 @@
 //! choose where the owner of a slot is recorded and which group is charged; `docs/memcg.md` compares the choices.
 
 use crate::base::error::{Result, SwapError};
-use crate::base::types::MemcgId;
+use crate::base::types::{CssId, MemcgId, SwpEntry};
 use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
-use crate::machine::{Event, Operation};
+use crate::machine::{Event, OnCpu, Operation};
 use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore};
 use crate::slots::FolioSlots;
-use crate::table::{Shadow, SwapTable};
+use crate::table::{EntryKind, Shadow, SwapTable};
 
 /// The state of a range of slots that a swap-in read before it inserts a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +120,26 @@ pub(crate) struct Payer<'s> {
     pub(crate) keeps_owner: bool,
 }
 
+impl OnCpu<'_> {
+    /// Returns the group that owns a slot in use: the group that the slot records, or else the group of the folio that
+    /// caches the slot. A removed group still owns its slots. The result is `None` for a slot without an owner, for a
+    /// real slot that backs a virtual slot, because the virtual slot has the owner, and without memcg.
+    ///
+    /// Errors: as [`OnCpu::lookup`]. Locks: the slot's cluster. Kernel: `lookup_swap_cgroup_id`; differs: the group of
+    /// a cached folio is a result, too.
+    pub fn slot_group(&mut self, entry: SwpEntry) -> Result<Option<CssId>> {
+        let op = self.operation();
+        let (device, offset) = op.resolve_any(entry)?;
+        let Some(groups) = op.swap.memcg() else { return Ok(None) };
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(None) };
+        let Some(table) = ci.table() else { return Ok(None) };
+        let slot = offset.in_cluster();
+        let has_owner = matches!(table.get(slot).kind(), EntryKind::Shadow | EntryKind::Pfn);
+        let group = if has_owner { op.group_of_slot(groups, &ci, table, slot) } else { None };
+        Ok(group.map(MemCgroup::css))
+    }
+}
+
 impl<'a> Operation<'a> {
     /// Returns the private id of the group that is charged for a swapped-out slot, or 0. `ci` is the locked cluster
     /// of the slot.
@@ -183,8 +203,21 @@ impl<'a> Operation<'a> {
     /// when the real slot is freed. On v1 the result is `None`. `ci` is the locked cluster of the virtual slot.
     fn backing_payer(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg().filter(|groups| !groups.do_memsw_account())?;
+        self.group_of_slot(groups, ci, table, slot)
+    }
+
+    /// Returns the group that a slot records as its owner, or else the group of the folio that caches the slot. `ci` is
+    /// the locked cluster of the slot.
+    fn group_of_slot(
+        &self,
+        groups: &'a MemCgroups,
+        ci: &ClusterGuard<'_>,
+        table: &SwapTable,
+        slot: usize,
+    ) -> Option<&'a MemCgroup> {
         match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
-            (MemcgId(0), Some(pfn)) if !groups.options().owner_store.is_record() => {
+            // On v1 a cached slot records no owner, because memory and swap have one charge, which the folio has.
+            (MemcgId(0), Some(pfn)) if groups.do_memsw_account() || !groups.options().owner_store.is_record() => {
                 let folio = self.swap.memory_of_folios().folio(pfn);
                 if folio.has(FolioFlags::SWAP_UNCHARGED) { None } else { self.swap.group_of(folio) }
             }
