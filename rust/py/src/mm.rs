@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyBytes, PyDict, PyWeakrefReference};
 use swapcore::base::types::CssId;
 use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
@@ -66,7 +66,7 @@ impl Mm {
         // Relaxed, because no other memory depends on the number.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let object = Bound::new(py, Self { mm, number })?;
-        let reference = PyWeakrefReference::new(&object)?.unbind();
+        let reference = PyWeakrefReference::new(object.as_any())?.unbind();
         TASKS.lock().unwrap_or_else(PoisonError::into_inner).insert(number, reference);
         Ok(object.unbind())
     }
