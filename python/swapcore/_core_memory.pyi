@@ -192,8 +192,7 @@ class Mm:
         """Swaps in every page of this address space that is on a device, for the hook of `Swap.swapoff`:
         ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
 
-        Errors: the errors of `read`; ENOENT, the device is turned off; EINVAL, the device is of another
-        subsystem. Kernel: `unuse_mm`."""
+        Errors: the errors of `read`; ENOENT, the device is turned off, or of another subsystem. Kernel: `unuse_mm`."""
     @property
     def memcg(self) -> MemCgroup:
         """The memory cgroup of the task, which is charged for the next pages of the task; settable.
@@ -289,4 +288,4 @@ class Shmem:
         ``swap.swapoff(device, lambda entry, count: file.unuse(device))``.
 
         ``memcg`` is the group of the task that turns the device off. Errors: the errors of `read`; ENOENT, the
-        device is turned off; EINVAL, the device is of another subsystem. Kernel: `shmem_unuse`."""
+        device is turned off, or of another subsystem. Kernel: `shmem_unuse`."""

@@ -227,8 +227,8 @@ class Swap:
 
         Returns ``done``; ``in_place``, the page is on ``device`` already; ``freed``, the virtual slot is
         free; ``skipped``, the folio is locked or under writeback, or the page is on no real device; or
-        ``no_room``, ``device`` has no run. Except after ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost or of another
-        subsystem, or the slot is beyond its device; ENOENT, ``device`` is off, or the entry names no device;
+        ``no_room``, ``device`` has no run. Except after ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost, or
+        the slot is beyond its device; ENOENT, ``device`` is off or of another subsystem, or the entry names no device;
         `SwapIOError`, read or write failed; `MemoryError`. Detaches. Kernel: none."""
 
     # Folios.

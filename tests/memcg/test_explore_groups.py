@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import rlcompleter
 from errno import EINVAL
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,8 +31,9 @@ def test_dir_and_completion_have_the_files_of_the_group(hierarchy: str) -> None:
         assert {name for name in names if name.startswith("memory_")} == files
         assert {"create", "children", "tasks", "counters", "__repr__"} <= set(names)
         completer = rlcompleter.Completer({"group": group})
-        completions = [completer.complete("group.memory_", number) for number in range(len(files) + 1)]
-        assert {text.split(".")[1].rstrip("(") for text in completions if text} == files
+        number = count()
+        completions = iter(lambda: completer.complete("group.memory_", next(number)), None)
+        assert files <= {text.split(".")[1] for text in completions}
     swap.check()
 
 

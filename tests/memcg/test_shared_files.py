@@ -73,10 +73,11 @@ def test_shared_memory_that_the_other_group_swaps_in(store: str, hierarchy: str)
     assert file.pageout(0, 4) == {"reclaimed_pages": 4, "kept_pages": 0, "split_folios": 0, "errno": 0}
     expect("swapped out", "0/4/0/1", "0/4/4/5", full)
     assert {swap.slot_owner(file.swap_entry(page) or 0) for page in range(4)} == {a.counters()["id"]}
-    assert own(a) == (0, 0, 0, 0, 0, 4)
+    nr_moved = 4 if hierarchy == "v2" else 0  # v1 has no such statistics
+    assert own(a) == (0, 0, 0, 0, 0, nr_moved)
     assert file.read(2 * PAGE, 6, memcg=second.memcg) == b"page 2"
     expect("B swapped in, and the owner A pays", full, full, full)
-    assert (own(a), own(b)) == ((4, 0, 0, 0, 4, 4), (4, 0, 0, 1, 0, 0)), "the fault is the task's"
+    assert (own(a), own(b)) == ((4, 0, 0, 0, nr_moved, nr_moved), (4, 0, 0, 1, 0, 0)), "the fault is the task's"
     stats = swap.stats()
     assert [stats[key] for key in ("pswpout", "pswpin", "pgmajfault", "nr_swapcached")] == [4, 4, 1, 0]
     assert stats["hugepages-16kB.swpout"] == stats["hugepages-16kB.swpin"] == 1
@@ -102,10 +103,11 @@ def test_a_limit_and_willneed_keep_the_owner(hierarchy: str) -> None:
     file = swap.shmem(8)
     file.write(0, b"x" * (8 * PAGE), memcg=a)
     a.write("memory.max" if hierarchy == "v2" else "memory.limit_in_bytes", 4 * PAGE)
-    assert (file.resident_pages, file.swapped_pages) == (4, 4)
+    assert file.resident_pages <= 4
+    assert file.resident_pages + file.swapped_pages == 8
     file.pageout(0, 8)
     assert (file.willneed(0, 4, memcg=b), file.swapped_pages) == (4, 8)
-    assert (own(a)[:3], own(b)) == ((0, 0, 4), (0,) * 6)
+    assert ((own(a)[0], own(a)[2]), own(b)) == ((0, 4), (0,) * 6)
     assert file.read(0, 8 * PAGE, memcg=b) == b"x" * (8 * PAGE)
     assert row(b).startswith("0/0/")
     assert a.counters()["memory_pages"] <= 4
