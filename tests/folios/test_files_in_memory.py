@@ -93,7 +93,7 @@ def test_touches_are_reads_or_writes(swap: sc.Swap) -> None:
     file = swap.shmem(8)
     file.touch_pages(1, array("I", [0, 2]), bytes([0, 1]))
     assert (file.resident_pages, file.swap_entry(1), file.swap_entry(0)) == (2, None, None)
-    with pytest.raises(sc.InvalidArgumentError, match="number of writes 1 is outside 2..=2|number of writes"):
+    with pytest.raises(sc.InvalidArgumentError, match="number of writes"):
         file.touch_pages(0, array("I", [0, 1]), b"x")
     assert errno_of(file.touch_pages, 0, array("Q", [7, 8])) == errno.EFAULT
     assert file.resident_pages == 3, "the page before the error is present"

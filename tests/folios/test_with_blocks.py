@@ -36,7 +36,7 @@ def test_slots_with_data_keep_the_device_on(swap: sc.Swap) -> None:
 
 
 def test_the_exception_of_the_block_is_the_one_that_counts(swap: sc.Swap) -> None:
-    with pytest.raises(ZeroDivisionError) as caught, swap.swapon(sc.Ram("1M")) as device:
+    with pytest.raises(ZeroDivisionError) as caught, swap.swapon(sc.Ram("1M")) as device:  # noqa: PT012
         entry = swap.swap_out(swap.folio(data=b"data"))
         1 // 0  # noqa: B018 - the block fails
     [note] = caught.value.__notes__
@@ -87,7 +87,7 @@ def test_a_subsystem_turns_a_ghost_and_the_device_behind_it_off() -> None:
 
 
 def test_the_exception_of_a_subsystem_s_block_passes() -> None:
-    with pytest.raises(ZeroDivisionError), sc.Swap() as swap:
+    with pytest.raises(ZeroDivisionError), sc.Swap() as swap:  # noqa: PT012 - the end of the block is tested
         device = swap.swapon(sc.Ram("1M"))
         1 // 0  # noqa: B018 - the block fails
     assert not device.is_on

@@ -1,22 +1,24 @@
-"""Groups that a user explores: files in ``dir``, tasks, removed groups with charges, and the tree that shows them."""
+"""What a user sees of groups: files in ``dir``, tasks, removed groups with charges, the tree of groups."""
 
 from __future__ import annotations
 
 import io
+import json
 import rlcompleter
 from errno import EINVAL
-from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
 from helpers.memcg_facts import PAGE, errno_of
-from helpers.memcg_scenes import Scene
 from swapcore import report
+from swapcore.cli import main
 from swapcore.running.owners import OWNER_STORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from helpers.memcg_scenes import Scene
 
 HIERARCHIES = ("v2", "v1")
 
@@ -31,9 +33,8 @@ def test_dir_and_completion_have_the_files_of_the_group(hierarchy: str) -> None:
         assert {name for name in names if name.startswith("memory_")} == files
         assert {"create", "children", "tasks", "counters", "__repr__"} <= set(names)
         completer = rlcompleter.Completer({"group": group})
-        number = count()
-        completions = iter(lambda: completer.complete("group.memory_", next(number)), None)
-        assert files <= {text.split(".")[1] for text in completions}
+        completions = [completer.complete("group.memory_", number) for number in range(100)]
+        assert files <= {text.split(".")[1] for text in completions if text}
     swap.check()
 
 
@@ -112,3 +113,11 @@ def test_the_tree_shows_events_of_high_limits_and_tasks() -> None:
     assert (cells["TASKS"], cells["HIGH"]) == ("1", str(facts["events"]["high"]))
     assert cells["SWAP-HIGH"] == str(facts["events"]["swap-high"])
     swap.check()
+
+
+def test_show_memcg_shows_swap_that_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--memcg", "--json"]) == 0
+    [build] = json.loads(capsys.readouterr().out)["memcg"]["children"]
+    used = {child["name"]: child["swap_bytes"] for child in build["children"]}
+    assert build["swap_bytes"] == sum(used.values()) > 0
+    assert sum(child["tasks"] for child in build["children"]) > 0

@@ -1,4 +1,4 @@
-"""A file in memory that tasks of two groups touch: the first toucher pays, and the owner of a slot at the swap-in.
+"""A file in memory that tasks of two groups touch: the first toucher pays, at a swap-in the owner of a slot.
 
 A row is ``memory/swap/MEMCG_SWAP/id references`` of a group, and the second column is memsw on v1.
 """
@@ -32,7 +32,7 @@ def row(group: sc.MemCgroup) -> str:
 
 
 def own(group: sc.MemCgroup) -> tuple[int, ...]:
-    """Returns the group's own pages of files, anonymous pages and cached pages, its faults, and its transfers."""
+    """Returns the pages of files, anonymous and cached pages, faults and transfers of a group alone."""
     stat = {"anon": 0, **group.stat_local()}
     stat["anon"] = stat.get("rss", stat["anon"])
     return tuple([stat[key] // PAGE for key in PAGES_OF] + [stat.get(key, 0) for key in EVENTS_OF])
@@ -77,7 +77,9 @@ def test_shared_memory_that_the_other_group_swaps_in(store: str, hierarchy: str)
     assert own(a) == (0, 0, 0, 0, 0, nr_moved)
     assert file.read(2 * PAGE, 6, memcg=second.memcg) == b"page 2"
     expect("B swapped in, and the owner A pays", full, full, full)
-    assert (own(a), own(b)) == ((4, 0, 0, 0, nr_moved, nr_moved), (4, 0, 0, 1, 0, 0)), "the fault is the task's"
+    assert (own(a), own(b)) == ((4, 0, 0, 0, nr_moved, nr_moved), (4, 0, 0, 1, 0, 0)), (
+        "the fault is the task's"
+    )
     stats = swap.stats()
     assert [stats[key] for key in ("pswpout", "pswpin", "pgmajfault", "nr_swapcached")] == [4, 4, 1, 0]
     assert stats["hugepages-16kB.swpout"] == stats["hugepages-16kB.swpin"] == 1

@@ -235,10 +235,10 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
     Returns:
         ``name``, ``path``, ``is_online``, ``tasks`` (number of tasks in the group itself), ``memory_bytes``,
         ``memory_max``, ``swap_bytes``, ``swap_max``, ``events`` (the events of the group itself by name) and
-        ``children`` (a list of such dicts: the online groups, then the removed groups that memory or slots are
-        still charged to, or that have such groups below). An amount is a number of bytes, a limit can be
-        ``"max"``, and both are None for the root of ``v2``, which has no such files. With ``v1``, the amounts of
-        swap are memory and swap together.
+        ``children`` (a list of such dicts: the online groups, then the removed groups that memory or slots
+        are still charged to, or that have such groups below). An amount is a number of bytes, a limit can be
+        ``"max"``, and both are None for the root of ``v2``, which has no such files. With ``v1``, the amounts
+        of swap are memory and swap together.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in _memcg_below(root)]}
 
@@ -315,8 +315,10 @@ def _memcg_lines(group: MemCgroup, depth: int) -> Iterator[tuple[int, dict[str, 
 
 
 def _memcg_below(group: MemCgroup) -> list[MemCgroup]:
-    """Returns the online groups below a group, and the removed groups with charges or with such groups below."""
-    return group.children + [child for child in group.dying_children if _is_charged(child) or _memcg_below(child)]
+    """Returns the online groups below a group, and the removed groups that charges or such groups keep."""
+    return group.children + [
+        child for child in group.dying_children if _is_charged(child) or _memcg_below(child)
+    ]
 
 
 def _is_charged(group: MemCgroup) -> bool:

@@ -207,7 +207,7 @@ class File(_WithStorage):
     def close(self) -> None:
         """Closes the file and gives its lock up; a second call changes nothing.
 
-        A device that is on, and a `Faulty` around the file, keep the file open and locked for themselves, as the
+        A device that is on, and a `Faulty` around the file, keep the file open and locked, as the
         kernel keeps a swap file open from swapon to swapoff. Afterwards all attributes but ``path`` and
         ``closed`` raise `InvalidArgumentError` (EBADF).
         """
@@ -306,7 +306,7 @@ class File(_WithStorage):
         except BaseException:
             # This call made the file, so this call removes the file. The first error is reported.
             with suppress(OSError):
-                os.unlink(path)
+                os.unlink(path)  # noqa: PTH108 - pathlib is slow to import
             raise
 
 
