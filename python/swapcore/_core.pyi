@@ -14,7 +14,7 @@ The stubs are split into files ``_core_*.pyi``. At run time only the module ``_c
 from ._core_devices import Storage, SwapDevice, ZswapHandle, build_swap_header, parse_swap_header
 from ._core_entries import SwapBatch, SwpEntry
 from ._core_memcg import MemcgFile, MemCgroup
-from ._core_memory import Folio, Mm
+from ._core_memory import Folio, FolioLock, Mm, Shmem
 from ._core_replay import Accesses, Strategy, Trace, stress
 from ._core_swap import Swap
 
@@ -25,9 +25,11 @@ __all__ = [
     "SWAPFILE_CLUSTER",
     "Accesses",
     "Folio",
+    "FolioLock",
     "MemCgroup",
     "MemcgFile",
     "Mm",
+    "Shmem",
     "Storage",
     "Strategy",
     "Swap",

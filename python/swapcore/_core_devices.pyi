@@ -220,7 +220,15 @@ class Storage:
 class SwapDevice:
     """A device that is turned on, returned by `Swap.swapon`. Kernel: `struct swap_info_struct`.
 
-    Once the device is turned off, all attributes but ``is_on`` raise `EntryGoneError` (ENOENT)."""
+    Once the device is turned off, all attributes but ``is_on`` raise `EntryGoneError` (ENOENT).
+
+    ``with swap.swapon(...) as device`` turns the device off at its end, as `Swap.swapoff` without ``unuse``
+    does; a device that is off already is no error. The end raises `SwapBusyError` (EBUSY) while slots with
+    data have references, and the device stays on. After an exception in the block the end raises no error of
+    its own, but adds it to the exception as a note."""
+
+    def __enter__(self) -> SwapDevice: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
 
     @property
     def type(self) -> int:

@@ -6,6 +6,8 @@ The dicts are plain `dict`s at run time; import their names under `typing.TYPE_C
 from collections.abc import Sequence
 from typing import Literal, TypedDict, final, type_check_only
 
+from ._core_memory import Mm
+
 @type_check_only
 class MemoryEvents(TypedDict):
     """The counts of ``memory.events``."""
@@ -91,7 +93,8 @@ class MemCgroup:
     group has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
     ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback``. Two files are write-only:
     ``memory_reclaim`` (v2) reclaims a number of bytes, and ``memory_force_empty`` (v1) reclaims as many pages
-    as possible.
+    as possible. ``dir(group)``, and completion with it, has the files that the group has. A read of an
+    attribute of a write-only file is an AttributeError, because ``hasattr`` and completion read attributes.
 
     Errors of a set: EACCES, the file is read-only; EINVAL, the file does not take the text; ENODEV, the group
     is removed; EAGAIN, ``memory_reclaim`` reclaimed too little. A file of a removed group can still be read.
@@ -112,6 +115,18 @@ class MemCgroup:
     @property
     def children(self) -> list[MemCgroup]:
         """The online groups directly below this group, in the order of their creation."""
+    @property
+    def dying_children(self) -> list[MemCgroup]:
+        """The removed groups directly below this group that still exist, in the order of their creation.
+
+        Memory, slots, objects or groups below refer to such a group. Kernel: ``nr_dying_descendants`` of
+        ``cgroup.stat`` counts them."""
+    @property
+    def tasks(self) -> list[Mm]:
+        """The address spaces of the group alone, in the order of their creation.
+
+        A set of `Mm.memcg` moves a task to another group. Kernel: ``cgroup.procs``, as objects instead of
+        process ids."""
     @property
     def is_online(self) -> bool:
         """False once the group is removed."""

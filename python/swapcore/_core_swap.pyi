@@ -8,7 +8,7 @@ from typing_extensions import Buffer
 from ._core_devices import Geometry, HasStorage, Storage, SwapDevice, ZswapHandle, ZswapOptions
 from ._core_entries import SwapBatch, SwpEntry
 from ._core_memcg import MemCgroup
-from ._core_memory import Folio, Mm
+from ._core_memory import Folio, FolioLock, Mm, Shmem
 from ._core_results import BackingInfo, EventColumns, ResizeReport, SlotInfo, SwapDump, SwapMemory
 
 @final
@@ -26,15 +26,22 @@ class Swap:
     all devices that come later; the value is its size, a text with a unit or a number of slots, or True for
     2**32 - 1 slots, as many as a device can have.
 
+    ``with Swap() as swap`` removes the hooks at its end and turns each device off that no slot in use keeps
+    on; the other devices stay on without an error, because only the holder of a slot can read its page back.
+    All of them go with the last object of the subsystem.
+
     ``cpu`` arguments name the CPU whose hints (the slots at which its next searches start) and local lock a
-    call uses; None means the calling thread's number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a
-    value is out of range, an unknown word, or switches that exclude each other."""
+    call uses; None means the calling thread's
+    number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a value is out of range, an unknown word, or
+    switches that exclude each other."""
 
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
         memcg: str = "v2", zswap: str | ZswapOptions | None = None, virtual: bool | str | int | None = None
     ) -> Swap: ...
+    def __enter__(self) -> Swap: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
     @property
     def nr_cpus(self) -> int:
         """Number of CPUs of the subsystem."""
@@ -91,7 +98,8 @@ class Swap:
 
         ``storage`` is a `Storage`, or a `swapcore.Ram`, `Zram`, `File`, `Ghost`, `Faulty` or `Null`.
         ``priority`` is 0 to 32767; None takes the profile's default rule. ``discard`` is None, ``once``,
-        ``pages`` or ``both``.
+        ``pages`` or ``both``. ``with swap.swapon(...) as device`` turns the device off at its end, see
+        `SwapDevice`.
 
         Errors: EINVAL, bad size, list of bad pages, priority or word; `SwapBusyError` (EBUSY), the storage is
         on already; `TooManySwapfilesError` (EPERM), all types are in use; `MemoryError`. Releases the GIL.
@@ -192,21 +200,22 @@ class Swap:
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the number of references to one slot, with the part in the extend table. Errors: the errors
         of `lookup`. Kernel: `swap_swapcount`."""
-    def zero_batch(self, entry: SwpEntry | int, nr_max: int) -> tuple[bool, int]:
+    def zero_batch(self, entry: SwpEntry | int, nr: int | None = None) -> tuple[bool, int]:
         """Returns the zero mark of a slot, and the number of consecutive slots with the same mark.
 
-        The count starts with this slot, is at most ``nr_max``, and ends at the end of the slot's cluster.
+        The count starts with this slot, is at most ``nr`` (None: the entry's run), and ends at the end of the
+        slot's cluster.
 
         The slots of a cluster that was never used have no mark. Errors: ENOENT, no such device; EINVAL.
         Kernel: `swap_zeromap_batch`."""
-    def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
+    def backing(self, entry: SwpEntry | int, nr: int | None = None) -> BackingInfo:
         """Returns the place of the page of a slot, and the number of consecutive slots whose pages are in the
         same kind of place.
 
-        The count starts with this slot, is at most ``nr``, and ends at the end of the slot's cluster. On a
-        device that is not virtual, the place of a page is the page's own slot. The answer can be outdated at
-        once, unless the caller keeps the folio that caches the slot locked. Errors: the errors of `lookup`.
-        Kernel: `vswap_check_backing`."""
+        The count starts with this slot, is at most ``nr`` (None: the entry's run), and ends at the end of the
+        slot's cluster. On a device that is not virtual, the place of a page is the page's own slot. The
+        answer can be outdated at once, unless the caller keeps the folio that caches the slot locked. Errors:
+        the errors of `lookup`. Kernel: `vswap_check_backing`."""
     def folio_realloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives the virtual slots of a cached folio a run of slots on another device and returns the run.
 
@@ -289,19 +298,28 @@ class Swap:
         After a failure, or if a signal handler raises, the exception's ``folios`` holds the folios that are
         swapped in. The errors and the other arguments are those of `swap_in`. Releases the GIL, and looks for
         signals between runs."""
+    def locked(self, folio: Folio) -> FolioLock:
+        """Returns the lock of a folio for a ``with`` block: ``with swap.locked(folio):``.
+
+        The block begins with the lock taken and its end releases the lock, see `FolioLock`. Errors: EINVAL,
+        the folio is of another subsystem."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
         """Splits a folio into folios of a smaller ``order``, mapped and cached as before; the old handle
         becomes empty.
 
-        Errors: EINVAL, ``order`` is not smaller; `SwapBusyError` (EBUSY), another handle, mapping or view
-        holds the folio. Kernel: `split_folio_to_order`."""
+        Errors, after which nothing has changed: EINVAL, ``order`` is not smaller, or the folio is of another
+        subsystem; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio, or the folio is
+        locked; `EntryGoneError` (ENOENT), the handle is empty. Releases the GIL. Kernel:
+        `split_folio_to_order`."""
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
         """Moves the content of a folio to other memory and returns the new handle; the old handle becomes
         empty.
 
         The allocation of the new folio may reclaim. If a hook raises, the exception's ``folios`` holds the
-        new handle. Errors: `MemoryError`; `SwapBusyError` (EBUSY), another handle, mapping or view holds the
-        folio. Releases the GIL. Kernel: `migrate_pages` of one folio, `migrate_folio`."""
+        new handle. Errors, after which nothing has changed: `MemoryError`; EINVAL, the folio is of another
+        subsystem; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio, or the folio is
+        locked; `EntryGoneError` (ENOENT), the handle is empty. Releases the GIL. Kernel: `migrate_pages` of
+        one folio, `migrate_folio`."""
 
     # The swap cache, step by step.
 
@@ -388,6 +406,13 @@ class Swap:
 
         Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem. Kernel:
         `mm_alloc`."""
+    def shmem(self, nr_pages: int, *, order: int = 0) -> Shmem:
+        """Makes a file in memory of ``nr_pages`` holes, 1 to 2**28, which tasks of several groups can share.
+
+        ``order`` is the order of the folio that a first touch makes where such a folio fits in the file; 9
+        stands for ``huge=within_size``, 0 for ``huge=never``. The entries of all pages exist from the start,
+        16 bytes a page. Errors: EINVAL, a value is out of range; `MemoryError`, no memory for the entries.
+        Kernel: `shmem_file_setup`, ``huge=`` of `tmpfs`."""
     def set_memcg_policy(self, policy: object | None) -> None:
         """Replaces the hooks by the hooks of an object, see `swapcore.policy.MemcgPolicy`; None removes all
         hooks.

@@ -83,7 +83,7 @@ def test_anonymous_pages_are_charged_at_the_fault_and_uncharged_with_their_last_
     task.write(b"x" * (8 * PAGE))
     assert usage(a) == [(8, 8)]
     child = task.mm.fork()
-    child.move_to(b)
+    child.memcg = b
     child.read(task.first * PAGE, 8 * PAGE)
     assert usage(a, b) == [(8, 8), (0, 0)], "the first touch decides"
     del task
@@ -109,7 +109,7 @@ def test_pages_that_come_in_are_charged_to_the_owner_of_the_slot(swap: sc.Swap) 
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
     task = task_of(swap, a, 8, b"x" * (8 * PAGE))
     task.pageout(8)
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert usage(a, b) == [(0, 8), (0, 0)], "a move takes no charge along"
     task.mm.willneed(task.first, 4)
     task.read(4, 2 * PAGE)
@@ -317,7 +317,7 @@ def test_a_group_can_be_removed_with_charges_but_not_with_tasks(swap: sc.Swap) -
     task = task_of(swap, a, 8, b"x" * (8 * PAGE))
     task.pageout(4)
     assert errno_of(a.remove) == errno.EBUSY
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert errno_of(p.remove) == errno.EBUSY
     a.remove()
     assert usage(p, a) == [(4, 8), (4, 8)], "the charge stays"
@@ -337,7 +337,7 @@ def test_a_page_of_a_removed_group_is_charged_to_the_group_that_swaps_it_in(stor
     a = p.create("a")
     task = task_of(swap, a, 4, b"x" * (4 * PAGE))
     task.pageout(4)
-    task.mm.move_to(b)
+    task.mm.memcg = b
     a.remove()
     task.read(0, 4 * PAGE)
     assert usage(p, b) == ([(0, 0), (4, 4)] if store == "array" else [(4, 4), (0, 0)])

@@ -91,7 +91,7 @@ def test_a_child_process_starts_in_the_group_of_its_parent() -> None:
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
     mm = swap.mm(a)
     child = mm.fork()
-    mm.move_to(b)
+    mm.memcg = b
     assert (mm.memcg, child.memcg, mm.fork().memcg) == (b, a, b)
     assert errno_of(a.remove) == errno.EBUSY
     del child

@@ -290,10 +290,10 @@ def test_pages_are_charged_to_the_group_of_the_first_touch(swap: sc.Swap) -> Non
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
     task = task_of(swap, a, 8, b"x" * (4 * PAGE))
     child = task.mm.fork()
-    child.move_to(b)
+    child.memcg = b
     child.read(task.first * PAGE, 4 * PAGE)
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 0], "b uses pages of a"
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 0], "a move takes no charge along"
     task.write(b"y" * (8 * PAGE))
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 8], "copies and new pages are b's"

@@ -121,7 +121,7 @@ def test_a_slot_stays_charged_until_it_is_free(swap: sc.Swap) -> None:
     task = task_of(swap, a, 4, b"x" * (4 * PAGE))
     task.pageout(4)
     child = task.mm.fork()
-    child.move_to(b)
+    child.memcg = b
     del task
     assert [group.memory_swap_current // PAGE for group in (a, b)] == [4, 0]
     del child

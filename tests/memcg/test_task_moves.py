@@ -115,7 +115,7 @@ def test_a_page_of_a_removed_group_comes_back_in_a_task_that_moved(
     assert task.pageout(4)["reclaimed_pages"] == 4
     check_step(scene, "swapped out", rows, cached)
     assert errno_of(a.remove) == EBUSY
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert task.mm.memcg == b
     check_step(scene, "swapped out", rows, cached)
     a.remove()
@@ -149,7 +149,7 @@ def test_an_online_owner_pays_although_its_task_moved(
     for page in range(3):
         task.write(b"x", page)
     task.pageout(2)
-    task.mm.move_to(b)
+    task.mm.memcg = b
     task.write(b"y", 0)
     task.write(b"y", 2)
     task.write(b"y", 3)
@@ -167,11 +167,11 @@ def test_a_move_that_fails_changes_nothing(scenes: Callable[..., Scene]) -> None
     a, b = scene.group("A"), scene.group("B")
     task = scene.task(a, 1)
     b.remove()
-    assert errno_of(task.mm.move_to, b) == ENODEV
-    assert errno_of(task.mm.move_to, sc.Swap().memcg) == EINVAL
+    assert errno_of(setattr, task.mm, "memcg", b) == ENODEV
+    assert errno_of(setattr, task.mm, "memcg", sc.Swap().memcg) == EINVAL
     assert task.mm.memcg == a
     assert errno_of(a.remove) == EBUSY
-    assert errno_of(sc.Swap(memcg="disabled").mm().move_to, a) == EINVAL
-    task.mm.move_to(a)
+    assert errno_of(setattr, sc.Swap(memcg="disabled").mm(), "memcg", a) == EINVAL
+    task.mm.memcg = a
     del task
     a.remove()

@@ -97,27 +97,43 @@ def _owner_stores(args: argparse.Namespace) -> int:
 def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Runner:
     """Runs `SHOWN_PART` of a workload in the groups below the first group of ``tree``, or in a sole group."""
     from swapcore.running.accesses import Runner
-    from swapcore.workloads import Touch
 
     parent, *names = tree
     above = swap.memcg.create(parent, **tree[parent])
     groups = [above.create(name, **tree[name]) for name in names] or [above]
-    touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
-    last = touches[ceil(SHOWN_PART * len(touches)) - 1]
     runner = Runner(swap, lambda process: groups[process % len(groups)])
     with report.progress(f"replaying {work.name}", work.nr_accesses) as update:
-        runner.run(work.steps[: last + 1], update)
+        runner.run(work.steps[: _nr_shown_steps(work)], update)
     return runner
 
 
+def _nr_shown_steps(work: Workload) -> int:
+    from swapcore.workloads import Touch
+
+    touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
+    return touches[ceil(SHOWN_PART * len(touches)) - 1] + 1
+
+
+def _run_until_swap_is_used(swap: Swap, work: Workload, runner: Runner) -> None:
+    """Runs further steps until slots are charged to a group.
+
+    At some moments all processes are small, and a listing of that moment shows no swap.
+    """
+    steps = iter(work.steps[_nr_shown_steps(work) :])
+    top = swap.memcg.children
+    while not any(group.counters()["swap_pages"] for group in top) and (step := next(steps, None)):
+        runner.run([step])
+
+
 def _memcg(args: argparse.Namespace) -> int:
-    """Prints the tree of groups after `SHOWN_PART` of a workload."""
+    """Prints the tree of groups when swap is used, at the earliest after `SHOWN_PART` of a workload."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
     work = workload_of(args.trace or DEFAULT_ACCESSES)
     swap = Swap(nr_cpus=work.nr_cpus)
     swap.swapon(Zram(pages=default_size_pages(work)))
     runner = _run_most(swap, work, TREE)
+    _run_until_swap_is_used(swap, work, runner)
     groups = swap.memcg
     return _print(
         args, work, runner, {"memcg": report.memcg_dict(groups)}, partial(report.memcg_tree, groups)
@@ -173,7 +189,9 @@ _OF_VIRTUAL = ("trace", "ghost", "visibility", "algorithm")
 
 SCENES = {
     "memcg": _Scene(
-        "a tree of memory cgroups with limits, three quarters through page accesses", _memcg, ("trace",)
+        "a tree of memory cgroups with limits, three quarters through page accesses, while swap is used",
+        _memcg,
+        ("trace",),
     ),
     "owner_stores": _Scene(
         "bytes of each store of the group that is charged for a slot, on a device of 1T", _owner_stores, ()

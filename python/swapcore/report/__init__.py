@@ -233,16 +233,18 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
         root: The topmost group.
 
     Returns:
-        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes``, ``swap_max``,
-        ``events`` (the events of the group itself by name) and ``children`` (a list of such dicts). An amount
-        is a number of bytes, a limit can be ``"max"``, and both are None for the root of ``v2``, which has no
-        such files. With ``v1``, the amounts of swap are memory and swap together.
+        ``name``, ``path``, ``is_online``, ``tasks`` (number of tasks in the group itself), ``memory_bytes``,
+        ``memory_max``, ``swap_bytes``, ``swap_max``, ``events`` (the events of the group itself by name) and
+        ``children`` (a list of such dicts: the online groups, then the removed groups that memory or slots
+        are still charged to, or that have such groups below). An amount is a number of bytes, a limit can be
+        ``"max"``, and both are None for the root of ``v2``, which has no such files. With ``v1``, the amounts
+        of swap are memory and swap together.
     """
-    return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
+    return _memcg_facts(root) | {"children": [memcg_dict(child) for child in _memcg_below(root)]}
 
 
 def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
-    """Prints a group and the groups below it, one line for each group.
+    """Prints a group and the groups below it, one line for each group, see `memcg_dict`.
 
     Args:
         root: The topmost group.
@@ -255,16 +257,20 @@ def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
             f"{format_limit(facts['memory_bytes'])} / {format_limit(facts['memory_max'])}",
             f"{format_limit(facts['swap_bytes'])} / {format_limit(facts['swap_max'])}",
             *(str(facts["events"][name]) for name in _MEMCG_EVENTS),
+            str(facts["tasks"]),
         ]
         for depth, facts in _memcg_lines(root, 0)
     ]
-    headings = ["NAME", "STATE", "MEMORY / MAX", "SWAP / MAX", *(name.upper() for name in _MEMCG_EVENTS)]
+    events = [name.upper() for name in _MEMCG_EVENTS]
+    headings = ["NAME", "STATE", "MEMORY / MAX", "SWAP / MAX", *events, "TASKS"]
     print_table(headings, rows, file=file, nr_left=2)
 
 
 _MEMCG_EVENTS = {
+    "high": "events_high",
     "max": "events_max",
     "oom": "events_oom",
+    "swap-high": "swap_events_high",
     "swap-max": "swap_events_max",
     "swap-fail": "swap_events_fail",
 }
@@ -296,6 +302,7 @@ def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
         "name": group.name,
         "path": group.path,
         "is_online": group.is_online,
+        "tasks": len(group.tasks),
         **amounts,
         "events": {name: counters[counter] for name, counter in _MEMCG_EVENTS.items()},
     }
@@ -303,8 +310,21 @@ def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
 
 def _memcg_lines(group: MemCgroup, depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
     yield depth, _memcg_facts(group)
-    for child in group.children:
+    for child in _memcg_below(group):
         yield from _memcg_lines(child, depth + 1)
+
+
+def _memcg_below(group: MemCgroup) -> list[MemCgroup]:
+    """Returns the online groups below a group, and the removed groups that charges or such groups keep."""
+    return group.children + [
+        child for child in group.dying_children if _is_charged(child) or _memcg_below(child)
+    ]
+
+
+def _is_charged(group: MemCgroup) -> bool:
+    counters: dict[str, int] = {**group.counters()}
+    charged = ("memory_pages", "swap_pages", "memsw_pages", "memcg_swap_pages")
+    return any(counters.get(name) for name in charged)
 
 
 def machine() -> dict[str, str | int | bool]:

@@ -8,11 +8,14 @@ devices. A storage cannot be turned on a second time while the storage is on.
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict
 
 from swapcore import _core
+from swapcore.exceptions import InvalidArgumentError
 from swapcore.size import (
     PAGES_MAX,
     PAGES_MIN,
@@ -26,7 +29,7 @@ from swapcore.storage.null import Null
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Unpack
+    from typing import NoReturn, Self, Unpack
     from uuid import UUID
 
 __all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Ghost", "Null", "Ram", "Zram", "parse_size"]
@@ -162,7 +165,10 @@ class HeaderOptions(TypedDict, total=False):
 
 
 class File(_WithStorage):
-    """A swap file or a block device with the header that mkswap wrote."""
+    """A swap file or a block device with the header that mkswap wrote.
+
+    ``with File(...) as file`` closes the file at its end, see `close`. The file stays on its file system.
+    """
 
     __slots__ = ("path",)
 
@@ -198,6 +204,39 @@ class File(_WithStorage):
         options: dict[str, bool | None] = {"is_block_device": is_block_device, "is_rotational": is_rotational}
         storage = _core.Storage.file(self.path, direct=direct, fixpgsz=fixpgsz, **options)
         super().__init__(storage, repr(self.path), direct=direct or None, **options)
+
+    def close(self) -> None:
+        """Closes the file and gives its lock up; a second call changes nothing.
+
+        A device that is on, and a `Faulty` around the file, keep the file open and locked, as the
+        kernel keeps a swap file open from swapon to swapoff. Afterwards all attributes but ``path`` and
+        ``closed`` raise `InvalidArgumentError` (EBADF).
+        """
+        with suppress(AttributeError):
+            object.__delattr__(self, "storage")
+
+    @property
+    def closed(self) -> bool:
+        """Returns whether `close` was called."""
+        try:
+            return self.storage is None
+        except InvalidArgumentError:
+            return True
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Names the reason for which a closed file has no storage."""
+        if name == "storage":
+            raise InvalidArgumentError(errno.EBADF, f"the swap file {self.path!r} is closed")
+        message = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(message)
+
+    def __enter__(self) -> Self:
+        """Returns the open file."""
+        return self
+
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+        """Closes the file."""
+        self.close()
 
     @property
     def label(self) -> str:
@@ -256,11 +295,20 @@ class File(_WithStorage):
             The open file.
 
         Raises:
-            SwapIOError: The file exists, or there is no room for it; no file is left behind.
-            InvalidArgumentError: EINVAL; a size, label, volume id or bad page list that does not fit.
+            SwapIOError: The file exists, or there is no room for it, or it cannot be opened.
+            InvalidArgumentError: EINVAL; a size, label, volume id or bad page list that does not fit, such as
+                bad pages of a regular file without ``is_block_device=True``.
+
+        After an error there is no new file.
         """
         _create_file(path, size_in_pages(size, pages), **header)
-        return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
+        try:
+            return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
+        except BaseException:
+            # This call made the file, so this call removes the file. The first error is reported.
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - pathlib is slow to import
+            raise
 
 
 def _create_file(

@@ -9,7 +9,8 @@ use swapcore::SwapError;
 use swapcore::storage::spec::Visibility;
 
 use crate::border::buffer::column;
-use crate::border::errors::Result;
+use crate::border::calls::detached;
+use crate::border::errors::{Error, Result};
 use crate::storage::Storage;
 
 #[doc = stub!(SwapDevice)]
@@ -30,6 +31,16 @@ impl SwapDevice {
     /// Returns the device. Errors: `DeviceOff` (ENOENT) when the device was turned off.
     pub(crate) fn live(&self) -> Result<Arc<swapcore::SwapDevice>> {
         Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
+    }
+
+    /// Returns the device as one of the subsystem `swap`. Errors: as [`SwapDevice::live`]; `ForeignDevice` (ENOENT) when
+    /// the device belongs to another subsystem.
+    pub(crate) fn live_in(&self, swap: &Arc<swapcore::Swap>) -> Result<Arc<swapcore::SwapDevice>> {
+        let live = self.live()?;
+        if !Arc::ptr_eq(&self.swap, swap) {
+            return Err(SwapError::ForeignDevice(live.ty().0).into());
+        }
+        Ok(live)
     }
 }
 
@@ -117,6 +128,29 @@ impl SwapDevice {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())
         })?)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let Ok(device) = self.live() else { return Ok(()) };
+        match detached(py, || self.swap.swapoff_without_hook(&device)) {
+            Err(Error::Core(SwapError::NoDevice(_))) => Ok(()),
+            // The exception of the block says more than the swapoff that failed because the block ended early.
+            Err(Error::Core(error)) if !value.is_none() => {
+                value.call_method1("add_note", (format!("swapoff at the end of the block: {error}"),))?;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn __repr__(&self) -> String {

@@ -21,6 +21,36 @@ pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
+#[doc = stub!(FolioLock)]
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct FolioLock {
+    folio: Py<Folio>,
+}
+
+impl FolioLock {
+    pub(crate) fn new(folio: Py<Folio>) -> Self {
+        Self { folio }
+    }
+}
+
+#[pymethods]
+impl FolioLock {
+    fn __enter__(&self, py: Python<'_>) -> Result<Py<Folio>> {
+        let folio = &self.folio.get().folio;
+        py.detach(|| folio.hold_lock())?;
+        Ok(self.folio.clone_ref(py))
+    }
+
+    fn __exit__(&self, _kind: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>, _traceback: &Bound<'_, PyAny>) {
+        self.folio.get().folio.set_locked(false);
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<FolioLock of {}>", self.folio.get().__repr__())
+    }
+}
+
 /// The memory to which a Python buffer view points until the view is released: the bytes of the folio through `view`,
 /// and `shape`.
 struct Export {

@@ -9,7 +9,7 @@
 //! border
 //! memcg slots storage
 //! device folio zswap
-//! mm
+//! mm shmem
 //! swap
 //! workload
 //! end of layers
@@ -27,6 +27,7 @@ mod device;
 mod folio;
 mod memcg;
 mod mm;
+mod shmem;
 mod slots;
 mod storage;
 mod swap;
@@ -43,11 +44,13 @@ mod _core {
     #[pymodule_export]
     use crate::device::SwapDevice;
     #[pymodule_export]
-    use crate::folio::Folio;
+    use crate::folio::{Folio, FolioLock};
     #[pymodule_export]
     use crate::memcg::{MemCgroup, MemcgFile};
     #[pymodule_export]
     use crate::mm::Mm;
+    #[pymodule_export]
+    use crate::shmem::Shmem;
     #[pymodule_export]
     use crate::slots::batch::SwapBatch;
     #[pymodule_export]

@@ -46,6 +46,11 @@ impl MemCgroup {
         Ok(handle.css())
     }
 
+    /// Returns whether the object is of the group with the number `css` of a subsystem.
+    pub(crate) fn is_group(&self, swap: &Arc<swapcore::Swap>, css: CssId) -> bool {
+        Arc::ptr_eq(self.handle.swap(), swap) && self.handle.css() == css
+    }
+
     /// Returns the name of the file for a Python attribute. For example, the file of `memory_max` is `memory.max`.
     /// Errors: the exception that `missing` returns, when the group has no such file.
     fn file_of(&self, attribute: &str, missing: impl FnOnce() -> PyErr) -> Result<&'static str> {
@@ -54,11 +59,13 @@ impl MemCgroup {
     }
 
     /// Reads the file for a Python attribute and returns the value of the file. Errors: AttributeError when the group
-    /// has no such file.
+    /// has no such file, or when the file is write-only, because `hasattr` and completion expect this error.
     fn attribute<'py>(&self, py: Python<'py>, attribute: &str) -> Result<Bound<'py, PyAny>> {
         let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {attribute:?}"));
         let file = self.file_of(attribute, missing)?;
-        Ok(python_value(py, FileValue::of(&self.read(file)?))?)
+        let text = self.handle.swap().memcg_read(self.handle.css(), file);
+        let text = text.map_err(|error| PyAttributeError::new_err(error.to_string()))?;
+        Ok(python_value(py, FileValue::of(&text))?)
     }
 
     fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool) -> Result<()> {
@@ -161,6 +168,7 @@ getters! {
     path: String = group.handle.groups().path(group.handle.css());
     parent: Option<Self> = group.handle.parent().map(|handle| Self { handle });
     children: Vec<Self> = group.handle.children().into_iter().map(|handle| Self { handle }).collect();
+    dying_children: Vec<Self> = group.handle.dying_children().into_iter().map(|handle| Self { handle }).collect();
     is_online: bool = group.handle.group().is_online();
     files: Result<Vec<&'static str>> = Ok(group.handle.swap().memcg_files(group.handle.css())?);
 }
@@ -243,6 +251,17 @@ impl MemCgroup {
         Ok(self.handle.set_policy(GroupPolicy { may_swap: allow_swap, dead_owner, devices, refault })?)
     }
 
+    /// Returns the names of the class, with the files that the group has in place of the files of v1 and v2.
+    fn __dir__(slf: &Bound<'_, Self>) -> Result<Vec<String>> {
+        let handle = &slf.get().handle;
+        let own: Vec<String> = handle.swap().memcg_files(handle.css())?.iter().map(|file| attribute_of(file)).collect();
+        let mut names: Vec<String> = slf.get_type().dir()?.extract()?;
+        names.retain(|name| !FILE_PROPERTIES.contains(&name.as_str()));
+        names.extend(own);
+        names.sort();
+        Ok(names)
+    }
+
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>> {
         self.attribute(py, name)
     }
@@ -254,7 +273,7 @@ impl MemCgroup {
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self.handle.swap(), other.handle.swap()) && self.handle.css() == other.handle.css()
+        self.is_group(other.handle.swap(), other.handle.css())
     }
 
     fn __hash__(&self) -> u64 {
@@ -272,10 +291,18 @@ impl MemCgroup {
     }
 }
 
+/// Returns the name of the attribute of a file.
+fn attribute_of(file: &str) -> String {
+    file.replace('.', "_")
+}
+
 /// Defines a read-only property for each file that can be read. The properties have no setters. `__setattr__` writes
 /// files instead, because a write to a file that the group lacks must raise another error than a read of this file.
 macro_rules! file_properties {
     ($($name:ident)+) => {
+        /// The names of the properties of files, on v1 and on v2.
+        const FILE_PROPERTIES: &[&str] = &[$(stringify!($name)),+];
+
         #[pymethods]
         impl MemCgroup {
             $(

@@ -180,6 +180,18 @@ impl FolioHandle {
         }
     }
 
+    /// Takes the folio lock for this handle, and waits while an operation holds the lock. Errors: `FolioGone` (ENOENT);
+    /// `FolioBusy` (EBUSY) while this handle or another handle holds the lock, or while another thread moves the folio.
+    pub fn hold_lock(&self) -> Result<()> {
+        let mut state = self.state();
+        let HandleState::Here { is_locked, .. } = &mut *state else { return Err(state.absent()) };
+        let locked = self.folio().lock_for_fault()?;
+        locked.set(FolioFlags::HELD);
+        locked.keep();
+        *is_locked = true;
+        Ok(())
+    }
+
     /// Releases the folio lock that this handle took.
     fn let_go(&self) {
         self.folio().clear(FolioFlags::HELD);

@@ -67,6 +67,28 @@ impl Swap {
         })
     }
 
+    /// Turns off each device that no slot in use keeps on, the last device first, and returns the number of devices that
+    /// stay on.
+    ///
+    /// A device stays on when [`Swap::swapoff_without_hook`] fails for the device. Kernel: `swapoff --all` of
+    /// util-linux.
+    pub fn swapoff_all(&self) -> usize {
+        let mut nr_on = usize::MAX;
+        loop {
+            let devices = self.devices();
+            // A device behind a ghost can empty the ghost's slots, so the other devices are tried again after a
+            // success.
+            if devices.len() >= nr_on || devices.is_empty() {
+                return devices.len();
+            }
+            nr_on = devices.len();
+            for device in devices.iter().rev() {
+                // The error is ignored, because the device then stays on.
+                let _ = self.swapoff_without_hook(device);
+            }
+        }
+    }
+
     /// Stops allocation on a device, and waits for allocations that are under way. Kernel: `del_from_avail_list`,
     /// `wait_for_allocation`.
     fn disable(&self, device: &Arc<SwapDevice>) -> Result<()> {

@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use fault::Access;
 pub use madvise::PageoutReport;
-pub use shmem::{Shmem, ShmemEntry};
+pub use shmem::{FILE_PAGES_MAX, Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;

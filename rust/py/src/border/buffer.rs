@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use swapcore::SwapError;
 
 use super::errors::Result;
 
@@ -34,6 +35,25 @@ pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
         return Err(PyTypeError::new_err(format!("pages come as a buffer of uint32 or uint64, not as {kind}")));
     };
     Ok(native(&buffer)?.to_vec(ob.py())?.into_iter().map(u64::from).collect())
+}
+
+/// Returns a byte of each of `nr_pages` pages that is not 0 when the access to the page is a write. Without `writes` no
+/// access is a write. Errors: EINVAL when the lengths differ.
+pub(crate) fn write_flags(py: Python<'_>, writes: Option<&Bound<'_, PyAny>>, nr_pages: usize) -> Result<Vec<u8>> {
+    let writes = writes.map_or_else(|| Ok(vec![0; nr_pages]), |writes| bytes_of(py, writes))?;
+    if writes.len() != nr_pages {
+        let (what, value, nr) = ("number of writes", writes.len() as i128, nr_pages as u64);
+        return Err(SwapError::OutOfRange { what, value, low: nr, high: nr }.into());
+    }
+    Ok(writes)
+}
+
+/// Returns bytes of zeros for a read to fill in. Errors: `NoMemory` (ENOMEM).
+pub(crate) fn zeroed_bytes(nr_bytes: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
+    bytes.resize(nr_bytes, 0);
+    Ok(bytes)
 }
 
 /// Copies the bytes of a buffer. The items of the buffer can have any type.

@@ -68,6 +68,7 @@ argument!(MaxPoolPercent(u32) = "max_pool_percent" in 0, 100);
 argument!(MemLimitBytes(u64) = "mem_limit_bytes" in 0, MOST);
 argument!(NrBytes(u64) = "number of bytes" in 0, MOST);
 argument!(NrCpus(usize) = "nr_cpus" in 1, MOST_CPU + 1);
+argument!(NrFilePages(u64) = "number of pages" in 1, swapcore::mm::FILE_PAGES_MAX);
 argument!(NrPages(u64) = "number of pages" in 1, MOST);
 argument!(NrRecords(usize) = "number of records" in 0, swapcore::base::limits::EVENT_RECORDS_MAX as u64);
 argument!(NrRuns(usize) = "number of runs" in 0, MOST);

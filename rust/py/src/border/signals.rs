@@ -9,6 +9,9 @@ use swapcore::SwapError;
 use super::calls::{detached, has_raised};
 use super::errors::{Error, Result};
 
+/// The number of bytes that are copied between two checks for signals.
+pub(crate) const PIECE_BYTES: usize = 1 << 18;
+
 /// Checks for signals during a long call that runs detached from the interpreter. The caller must hold no lock of the
 /// core, because a signal handler may call the core.
 #[derive(Debug)]

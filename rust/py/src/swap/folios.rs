@@ -12,7 +12,7 @@ use crate::border::convert;
 use crate::border::errors::{Error, Result};
 use crate::border::number::{self, Cpu, NrSlots, OrdersMask, PageCluster};
 use crate::border::signals::for_each;
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioLock};
 use crate::memcg::MemCgroup;
 use crate::slots::args::{EntryArg, runs};
 use crate::slots::entry::SwpEntry;
@@ -183,12 +183,24 @@ impl Swap {
     #[pyo3(signature = (folio, order = 0, *, cpu = None))]
     fn folio_split(
         &self,
+        py: Python<'_>,
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::order)] order: u64,
         cpu: Option<Cpu>,
     ) -> Result<Vec<Folio>> {
         let (order, cpu) = (convert::order(order)?, self.cpu(cpu)?);
-        Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
+        let folio = &self.own_folio(folio)?.folio;
+        let (result, raised) = py.detach(|| watched(|| folio.split(order, cpu)));
+        match raised {
+            None => Ok(result?.into_iter().map(Folio::new).collect()),
+            Some(error) => raise_with(py, error, result.into_iter().flatten().map(Folio::new).collect()),
+        }
+    }
+
+    #[doc = stub!(Swap.locked)]
+    fn locked(&self, folio: &Bound<'_, Folio>) -> Result<FolioLock> {
+        self.own_folio(folio)?;
+        Ok(FolioLock::new(folio.clone().unbind()))
     }
 
     #[doc = stub!(Swap.folio_migrate)]

@@ -13,7 +13,7 @@ use super::alloc::DETACH_SLOTS;
 use super::backing::backing_dict;
 use crate::border::buffer::{column, column_of_words};
 use crate::border::errors::Result;
-use crate::border::number::{self, NrRecords};
+use crate::border::number::{NrRecords, NrSlots};
 use crate::device::all_memory_dict;
 use crate::memcg::MemCgroup;
 use crate::slots::args::{EntriesArg, EntryArg};
@@ -124,12 +124,9 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.zero_batch)]
-    fn zero_batch(
-        &self,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots)] nr_max: u32,
-    ) -> Result<(bool, u32)> {
-        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), nr_max)?)
+    #[pyo3(signature = (entry, nr = None))]
+    fn zero_batch(&self, entry: EntryArg<'_>, nr: Option<NrSlots>) -> Result<(bool, u32)> {
+        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), entry.nr_pages(nr))?)
     }
 
     #[doc = stub!(Swap.record_events)]

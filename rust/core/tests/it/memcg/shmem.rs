@@ -8,7 +8,7 @@ use std::sync::Arc;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgStat};
-use swapcore::mm::{Shmem, ShmemEntry};
+use swapcore::mm::{PageoutReport, Shmem, ShmemEntry};
 use swapcore::{Config, GroupHandle, Order, Profile, Result, Swap, SwapError};
 
 use crate::common::{CPU, assert_empty, order, ram, stat, swap_on};
@@ -222,6 +222,45 @@ fn reclaim_splits_a_large_folio_that_the_file_lost_a_page_of() {
     (0..16).for_each(|page| assert_eq!(read(&file, page, a.css()), Ok(if page == 5 { 0 } else { page + 1 })));
     drop(file);
     assert_empty(&swap);
+}
+
+#[test]
+fn a_pageout_takes_the_pages_of_its_range_only() {
+    let swap = machine(Hierarchy::V2, "shadow");
+    let a = GroupHandle::root(&swap).and_then(|root| root.create("A")).expect("a group");
+    let file = file_of(&swap, 20, order(4));
+    (0..20).for_each(|page| write(&file, page, a.css()).expect("memory"));
+    assert_eq!((file.size_pages(), file.touch_order(), file.nr_pages()), (20, order(4), (20, 0)));
+    let report = |reclaimed_pages, split_folios| PageoutReport { reclaimed_pages, split_folios, ..Default::default() };
+    assert_eq!(file.pageout(3..5, CPU), Ok(report(2, 1)), "the folio lies partly in the range");
+    assert_eq!(file.pageout(16..20, CPU), Ok(report(4, 0)), "the folio lies in the range");
+    assert_eq!((file.nr_pages(), row(&a)), ((14, 6), "14/6/6/7".into()));
+    assert_eq!(file.willneed(3..5, a.css(), CPU), Ok(2));
+    assert_eq!(file.pageout(0..20, CPU), Ok(report(16, 0)), "14 pages of the file and 2 of the swap cache");
+    assert_eq!(file.pageout(20..21, CPU), Err(SwapError::NotMapped(20)));
+    (0..20).for_each(|page| assert_eq!(read(&file, page, a.css()), Ok(page + 1)));
+    drop(file);
+    assert_empty(&swap);
+}
+
+#[test]
+fn a_swapoff_brings_the_pages_of_a_file_back() {
+    on_all(|swap, hierarchy, store| {
+        let root = GroupHandle::root(&swap).expect("enabled");
+        let (a, b) = (root.create("A").expect("a group"), root.create("B").expect("a group"));
+        let file = file_of(&swap, 8, order(2));
+        (0..8).for_each(|page| write(&file, page, a.css()).expect("memory"));
+        file.pageout(0..8, CPU).expect("room");
+        let device = swap.devices()[0].clone();
+        assert_eq!((swap.swapoff_all(), swap.devices().len()), (1, 1), "slots in use keep the device on");
+        swap.swapoff(&device, |_, _| file.unuse(device.ty(), b.css(), CPU)).expect("memory");
+        assert_eq!((file.nr_pages(), swap.devices().len()), ((8, 0), 0));
+        assert_eq!(row(&a), if hierarchy == Hierarchy::V2 { "8/0/0/1" } else { "8/8/0/1" }, "{store}: the owner pays");
+        assert_eq!(row(&b), "0/0/0/1");
+        (0..8).for_each(|page| assert_eq!(read(&file, page, b.css()), Ok(page + 1)));
+        drop(file);
+        swap.check().expect("every invariant");
+    });
 }
 
 #[test]
