@@ -52,12 +52,12 @@ from .exceptions import (
     SwapMemoryError,
     TooManySwapfilesError,
 )
-from .kinds import ClusterFlag, EventKind, SlotKind, SwpFlag
 from .storage import Faulty, File, Ghost, Null, Ram, Zram
 from .storage.zswap import Zswap
 
 if TYPE_CHECKING:
     from .arrays import MmArray
+    from .kinds import ClusterFlag, EventKind, SlotKind, SwpFlag
     from .running.compare import compare
     from .running.folios import replay
 
@@ -141,10 +141,10 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Imports `compare`, `replay`, `MmArray` and `__version__` on first use.
+    """Imports `compare`, `replay`, `MmArray`, `__version__` and the enums of `kinds` on first use.
 
     `compare`, `replay` and `MmArray` need NumPy, and `__version__` needs the metadata of the package.
-    Both imports are rarely needed, so ``import swapcore`` leaves them out.
+    These imports are rarely needed, so ``import swapcore`` leaves them out.
     """
     value: object
     if name == "compare":
@@ -155,6 +155,10 @@ def __getattr__(name: str) -> object:
         from .arrays import MmArray
 
         value = MmArray
+    elif name in {"ClusterFlag", "EventKind", "SlotKind", "SwpFlag"}:
+        from . import kinds
+
+        value = getattr(kinds, name)
     elif name == "__version__":
         from importlib.metadata import version
 
