@@ -86,7 +86,7 @@ def test_version_loads_nothing_heavy() -> None:
         "try: main(['--version'])\nexcept SystemExit: print(*sys.modules, sep='\\n')"
     )
     printed = subprocess.check_output([sys.executable, "-W", "ignore", "-c", code], text=True)
-    assert {"numpy", "rich", "platform", "shtab"}.isdisjoint(printed.split())
+    assert {"numpy", "rich", "shtab"}.isdisjoint(printed.split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
@@ -116,8 +116,8 @@ def test_a_bash_completion_works(tmp_path: Path, capsys: Capture) -> None:
 def test_completion_of_another_shell_is_refused(capsys: Capture) -> None:
     pytest.importorskip("shtab")
     with pytest.raises(SystemExit, match="2"):
-        main(["--print-completion", "fish"])
-    assert "shell 'fish' is none of bash, zsh, tcsh" in capsys.readouterr().err
+        main(["--print-completion", "nosuch"])
+    assert "shell 'nosuch' is none of bash, zsh, tcsh" in capsys.readouterr().err
 
 
 def test_completion_without_its_library_says_how_to_get_it(

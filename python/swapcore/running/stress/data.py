@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from swapcore._core import PAGE_SIZE
-from swapcore.exceptions import EntryGoneError, InvariantError, SwapFullError, SwapIOError, SwapMemoryError
+from swapcore.exceptions import (
+    EntryGoneError,
+    InvalidArgumentError,
+    InvariantError,
+    SwapFullError,
+    SwapIOError,
+    SwapMemoryError,
+)
 from swapcore.storage import Faulty, Ghost, Zram
 
 from .program import OpsRun, Program
@@ -207,8 +215,10 @@ class DataProgram(Program):
                     zswap.shrink(cpu=self.cpu)
                 else:
                     zswap.shrink_worker(cpu=self.cpu)
-            except (EntryGoneError, BlockingIOError):
-                self.counts["full"] += 1
+            except (EntryGoneError, InvalidArgumentError) as error:
+                # There was no page to write back, or every page had a second chance left.
+                if error.errno not in {errno.ENOENT, errno.EAGAIN}:
+                    raise
 
     def resize(self) -> None:
         """Gives the ghost another size."""
