@@ -148,7 +148,7 @@ class Workload:
         return sum(step.stop - step.start for step in self.steps if isinstance(step, Touch))
 
     def head(self, nr_accesses: int) -> Workload:
-        """Returns the workload of the first accesses; processes that have not ended by then run until the end.
+        """Returns the workload of the first accesses; processes that live then run until the end.
 
         Args:
             nr_accesses: Number of accesses to keep, if the workload has so many.
@@ -189,8 +189,8 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
 
     Args:
         name_or_path: A name in `WORKLOADS`, or the path of an .npz file with columns ``page`` and ``write``.
-        **parameters: Parameters of a workload with a name, see `zipf`, `scan`, `build_like`, `fork_heavy`; also
-            ``nr_ops``, which makes a workload of exactly this number of accesses.
+        **parameters: Parameters of a workload with a name, see `zipf`, `scan`, `build_like`, `fork_heavy`;
+            also ``nr_ops``, which makes a workload of exactly this number of accesses.
 
     Returns:
         The workload.
@@ -370,7 +370,9 @@ WORKLOADS: dict[str, Maker] = {
         lambda nr_ops: {"nr_accesses": nr_ops},
     ),
     "scan": Maker(
-        "made up: 8 sweeps over 32 MiB in order", scan, lambda nr_ops: {"nr_sweeps": -(-nr_ops // SWEEP_PAGES)}
+        "made up: 8 sweeps over 32 MiB in order",
+        scan,
+        lambda nr_ops: {"nr_sweeps": -(-nr_ops // SWEEP_PAGES)},
     ),
     "build-like": Maker(
         "made up: 24 short processes of 2 to 6 MiB, two at a time",

@@ -1,4 +1,4 @@
-"""Stress runs of a number of operations run again with equal counters, and a failure prints its shortest run."""
+"""Stress runs with a number of operations repeat their counters, and a failure prints its shortest run."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_the_command_gives_equal_counters_and_says_so(capsys: Capture) -> None:
 
 def forgets_a_page(program: DataProgram) -> None:
     """Zaps pages, but expects the first of them to keep its content: a page that gets lost."""
-    task = program._task()
-    first, nr = program._range(task)
+    task = program._task()  # noqa: SLF001
+    first, nr = program._range(task)  # noqa: SLF001
     task.mm.zap(first, nr, cpu=program.cpu)
     for page in range(first - task.first_page + 1, first - task.first_page + nr):
         task.pages.pop(page, None)
@@ -86,7 +86,7 @@ def forgets_a_page(program: DataProgram) -> None:
 def leaks_a_slot(program: SlotProgram) -> None:
     """Forgets a run of slots, as a leak would; the proof at the end sees it."""
     if program.held:
-        program._take()
+        program._take()  # noqa: SLF001
 
 
 def breaks_an_invariant(program: SlotProgram) -> None:
@@ -102,7 +102,9 @@ BUGS: list[tuple[type[SlotProgram | DataProgram], str, Callable[..., None], list
 ]
 
 
-@pytest.mark.parametrize(("program", "name", "bug", "options", "words"), BUGS, ids=["page", "slot", "invariant"])
+@pytest.mark.parametrize(
+    ("program", "name", "bug", "options", "words"), BUGS, ids=["page", "slot", "invariant"]
+)
 def test_a_seeded_bug_is_found_made_shorter_and_run_again(
     program: type, name: str, bug: Callable[..., None], options: list[str], words: str,
     capsys: Capture, monkeypatch: pytest.MonkeyPatch,
@@ -121,7 +123,7 @@ def test_a_seeded_bug_is_found_made_shorter_and_run_again(
         err = capsys.readouterr().err
         assert words in err
         assert f"has {nr_ops} operations" in err
-        # One operation less does not fail, so the run is the smallest of its prefixes that the search can find.
+        # One operation less does not fail.
         words_of_command[words_of_command.index("--ops") + 1] = str(nr_ops - 1)
         assert nr_ops == 1 or main(words_of_command[1:]) == 0
         capsys.readouterr()
@@ -138,7 +140,7 @@ def json_failure(capsys: Capture, arguments: list[str]) -> str:
 def test_the_search_tries_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SlotProgram, "dup", breaks_an_invariant)
     how = OpsRun(ops=3000)
-    with pytest.raises(StressError, match="operation [0-9]+: InvariantError: I3: seeded") as caught:
+    with pytest.raises(StressError, match=r"operation [0-9]+: InvariantError: I3: seeded") as caught:
         stress_ops(how)
     found, nr_tries = shortest(how, caught.value)
     assert found.nr_ops == caught.value.nr_ops, "the operation that raises is the last one"

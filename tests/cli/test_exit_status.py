@@ -1,4 +1,4 @@
-"""The exit statuses of every command, ``--version``, shell completion, ``NO_COLOR`` and the names of workloads."""
+"""Exit statuses of every command, ``--version``, shell completion, ``NO_COLOR`` and names of workloads."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ def test_a_bash_completion_works(tmp_path: Path, capsys: Capture) -> None:
         main(["--print-completion", "bash"])
     (tmp_path / "completion").write_text(capsys.readouterr().out)
     ask = (
-        f"source {tmp_path}/completion; COMP_WORDS=(swapcore re); COMP_CWORD=1; COMP_LINE='swapcore re'; COMP_POINT=11; "
+        f"source {tmp_path}/completion; COMP_WORDS=(swapcore re); COMP_CWORD=1; "
+        "COMP_LINE='swapcore re'; COMP_POINT=11; "
         "function=$(complete -p swapcore | sed -E 's/.*-F ([^ ]+).*/\\1/'); $function swapcore re swapcore; "
         "echo ${COMPREPLY[@]}"
     )

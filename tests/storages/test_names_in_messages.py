@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
@@ -10,6 +10,9 @@ from helpers.command import json_of
 from swapcore.running.accesses import replay_accesses, replay_over_limits
 from swapcore.running.oracle import expand
 from swapcore.storage import parse_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Capture = pytest.CaptureFixture[str]
 
@@ -45,7 +48,14 @@ def test_one_of_several_is_not_taken_apart(given: object) -> None:
         expand(given)  # type: ignore[arg-type]
 
 
-FORMS = {"1.5G": 3 << 29, "1GiB": 1 << 30, "1.5 gib": 3 << 29, "16MiB": 16 << 20, "4KiB": 4096, "2TiB": 2 << 40}
+FORMS = {
+    "1.5G": 3 << 29,
+    "1GiB": 1 << 30,
+    "1.5 gib": 3 << 29,
+    "16MiB": 16 << 20,
+    "4KiB": 4096,
+    "2TiB": 2 << 40,
+}
 
 
 @pytest.mark.parametrize(("text", "size_bytes"), FORMS.items())
@@ -85,7 +95,18 @@ def test_every_size_of_the_api_takes_them(text: str, size_bytes: int) -> None:
 def test_every_size_of_the_command_line_takes_them(text: str, capsys: Capture) -> None:
     pages = parse_size(text) // sc.PAGE_SIZE
     command = ["replay", "zipf", "--nr-ops", "100"]
-    options = ["--size", text, "--memory", text, "--memory-max", text, "--memory-high", text, "--swap-max", text]
+    options = [
+        "--size",
+        text,
+        "--memory",
+        text,
+        "--memory-max",
+        text,
+        "--memory-high",
+        text,
+        "--swap-max",
+        text,
+    ]
     [run] = json_of(capsys, *command, *options)["runs"]
     assert (run["memory_max"], run["memory_high"], run["swap_max"]) == (pages * sc.PAGE_SIZE,) * 3
     assert f"pages={pages}," in run["storage"]

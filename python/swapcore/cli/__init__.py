@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="swapcore",
         description="Linux's swap slot allocator, outside the kernel.",
-        epilog="Exit status: 0 good; 1 what was checked is not so; 2 usage; 3 the run was cut short; 130 interrupted.",
+        epilog="Exit status: 0 good; 1 what was checked is not so; 2 usage; 3 the run was cut short; "
+        "130 interrupted.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print version and build, and exit")
@@ -100,7 +101,7 @@ class _Version(argparse.Action):
 class _Completion(argparse.Action):
     """Prints the completion script of a shell."""
 
-    def __call__(self, parser: argparse.ArgumentParser, _namespace: object, shell: object, *_: object) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, _args: object, shell: object, *_: object) -> None:
         from .completion import script
 
         try:

@@ -1,7 +1,7 @@
 """The option ``--print-completion``: a script that completes commands and options in a shell.
 
-The script comes from the library shtab, the extra ``completion`` of the package. The script has every command and
-option in it, so that a completion starts no interpreter.
+The script comes from the library shtab, the extra ``completion`` of the package. The script has every command
+and option in it, so that a completion starts no interpreter.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def add_size_pages(parser: Parser) -> None:
 
 
 def add_trace(parser: argparse.ArgumentParser, about: str) -> None:
-    """Adds the workload, as an argument and as the option ``--trace``, and the parameters of a made-up workload.
+    """Adds the workload, as an argument and as ``--trace``, and the parameters of a made-up workload.
 
     Args:
         parser: The parser.
@@ -89,7 +89,7 @@ def add_trace(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def take_trace(args: argparse.Namespace) -> None:
-    """Puts the workload into ``args.trace``, whether the user gave the argument or the option; None if neither.
+    """Puts the workload, from the argument or the option, into ``args.trace``; None without a workload.
 
     Args:
         args: The parsed arguments of `add_trace`.

@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
 
-ACCESS_OPTIONS = ("memory_max", "memory_high", "swap_max", "swappiness", "memcg", "switch", "plot", "allow_oom")
+ACCESS_OPTIONS = (
+    "memory_max",
+    "memory_high",
+    "swap_max",
+    "swappiness",
+    "memcg",
+    "switch",
+    "plot",
+    "allow_oom",
+)
 """Options that only page accesses take, because a replay of swap operations has no memory cgroup."""
 
 
@@ -40,8 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``swapcore replay``."""
     add_trace(
         parser,
-        "swap operations: a name (see --list) or .npz file with op, cpu, folio, first, nr; page accesses: a name, "
-        "such as zipf, or .npz file with page, write (default: kernel-build)",
+        "swap operations: a name (see --list) or .npz file with op, cpu, folio, first, nr; page accesses: "
+        "a name, such as zipf, or .npz file with page, write (default: kernel-build)",
     )
     add_value(
         parser, "--storage", "KIND", "zram, ram, file or null (default: zram, and nothing with --ghost)"

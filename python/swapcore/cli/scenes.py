@@ -151,7 +151,8 @@ def _print(
     """Prints the facts as JSON or as a table."""
     nr_accesses = runner.totals["accesses"]
     if args.json:
-        print(json.dumps({"trace": work.name, "accesses": nr_accesses, "oom_kills": runner.oom_kills, **facts}))
+        run = {"trace": work.name, "accesses": nr_accesses, "oom_kills": runner.oom_kills}
+        print(json.dumps(run | {**facts}))
         return 0
     table()
     print(f"\n{work.name}, {nr_accesses} accesses; {runner.oom_kills} processes killed for want of memory")

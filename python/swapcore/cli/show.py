@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         return scene(args)
     args.trace = args.trace or DEFAULT_TRACE
     chosen = _chosen(args.output or DEFAULT_COLUMNS)
-    of_workload = {"nr_ops": args.nr_ops, "seed": args.workload_seed}
-    workload = columns(args.trace, **{name: value for name, value in of_workload.items() if value is not None})
+    options = {"nr_ops": args.nr_ops, "seed": args.workload_seed}
+    workload = columns(args.trace, **{name: value for name, value in options.items() if value is not None})
     trace = as_trace(workload)
     swap = Swap(nr_cpus=trace.nr_cpus)
     swap.swapon(Null(pages=default_size_pages(trace) if args.size_pages is None else args.size_pages))

@@ -46,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, json="print the result as JSON")
     ops = parser.add_argument_group(
         "a run that can run again",
-        "One thread does N operations. Equal options give equal operations and equal counters. After a failure, "
-        "shorter runs are tried, and the command of the shortest that fails is printed.",
+        "One thread does N operations. Equal options give equal operations and equal counters. After a "
+        "failure, shorter runs are tried, and the command of the shortest that fails is printed.",
     )
     add_value(ops, "--ops", "N", "number of operations, instead of threads and a duration", type=int)
     for name, about in {
@@ -58,7 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ops.add_argument(option(name), action="store_const", const=True, help=about)
     add_value(ops, "--groups", "N", "memory cgroups with changing limits", type=int)
     add_value(ops, "--zswap", "ALGO", "compressor of zswap: lz4, or zstd if the build has it")
-    add_value(ops, "--ghost", "SIZE", "size of a ghost with a virtual table in front of the devices, such as 8M")
+    add_value(
+        ops, "--ghost", "SIZE", "size of a ghost with a virtual table in front of the devices, such as 8M"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +90,9 @@ def _threads(args: argparse.Namespace) -> int:
         print(json.dumps({"kind": kind.lower(), **result}, indent=2))
         return Status.GOOD
     _print_rows(result)
-    print(f"\nevery slot is accounted for and every invariant holds, {threads} {kind} threads, seed {args.seed}")
+    print(
+        f"\nevery slot is accounted for and every invariant holds, {threads} {kind} threads, seed {args.seed}"
+    )
     return Status.GOOD
 
 
@@ -107,7 +111,9 @@ def _ops(args: argparse.Namespace) -> int:
     except StressError as failure:
         return _failed(how, failure, as_json=args.json)
     if args.json:
-        print(json.dumps({"kind": "ops", "is_deterministic": True, **result, "command": how.command}, indent=2))
+        print(
+            json.dumps({"kind": "ops", "is_deterministic": True, **result, "command": how.command}, indent=2)
+        )
         return Status.GOOD
     counters = result.pop("counters")
     _print_rows(result | counters)
@@ -130,8 +136,8 @@ def _failed(how: OpsRun, failure: StressError, *, as_json: bool) -> int:
         facts |= {"shortest_failure": str(found.error), "shortest_ops": found.nr_ops, "command": command}
         print(json.dumps(facts, indent=2))
     print(
-        f"swapcore: the shortest run that fails has {found.nr_ops} operations ({nr_tries} shorter runs tried): "
-        f"{found}\nswapcore: run it again with: {command}",
+        f"swapcore: the shortest run that fails has {found.nr_ops} operations ({nr_tries} shorter runs "
+        f"tried): {found}\nswapcore: run it again with: {command}",
         file=sys.stderr,
     )
     return Status.NOT_SO

@@ -78,8 +78,8 @@ def print_table(
 ) -> None:
     """Prints columns as swapon and zramctl do.
 
-    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere, and with a value in the
-    environment variable ``NO_COLOR``, blanks pad the cells, so that no cell is cut off and no heading is bold.
+    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere, and with a value in
+    the environment variable ``NO_COLOR``, blanks pad the cells, so that no cell is cut off.
 
     Args:
         headings: One heading for each column, with the unit if the column has one.

@@ -41,7 +41,8 @@ class AccessReplay(Replay):
         workload_seed: Seed of the accesses of a workload with a name; None for every other workload.
         oom_kills: Processes that ended early because their group had no memory to charge.
         skipped_accesses: Accesses of the workload that were not done, because their process had ended early.
-        is_cut_short: True if a process ended early; the other figures are then those of a part of the workload.
+        is_cut_short: True if a process ended early; the other figures are then those of a part of the
+            workload.
         ns_per_access: CPU time per access in ns, including faults and reclaim, but without the time to make
             and compare contents.
         memory_peak_bytes: Largest amount of memory charged at one time; None without a group.

@@ -87,8 +87,8 @@ class Comparison(report.Record):
         machine: See `swapcore.report.machine`.
         workload_seed: Seed of the operations as the caller gave it; None is the workload's default, or a
             workload that is not made up.
-        workload_size_pages: Slots of the device that the workload was made for; None for a workload that is not
-            made up.
+        workload_size_pages: Slots of the device that the workload was made for; None for a workload that is
+            not made up.
         warnings: Why the figures may mislead: the workload is for a device of another size.
         notes: The rules that make the comparison fair, and the limits of the comparison.
     """

@@ -58,7 +58,8 @@ class FolioReplay(Replay):
             counter is not 0.
         machine: See `swapcore.report.machine`.
         nr_ops: Operations of a made-up workload as the caller gave them; None is the workload's default.
-        workload_seed: Seed of the operations of a made-up workload as the caller gave it; None is the default.
+        workload_seed: Seed of the operations of a made-up workload as the caller gave it; None is the
+            default.
     """
 
     trace: str

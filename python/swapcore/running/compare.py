@@ -69,8 +69,8 @@ def compare(
         size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
         seed: Seed of the order of the strategies inside each round.
         progress: Called with replays done and replays in all.
-        **workload: Parameters of a workload that is made up: ``nr_ops`` (operations), ``workload_seed`` (seed of
-            the operations) and ``workload_size_pages`` (slots of the device that the workload is for).
+        **workload: Parameters of a workload that is made up: ``nr_ops`` (operations), ``workload_seed`` (seed
+            of the operations) and ``workload_size_pages`` (slots of the device that the workload is for).
 
     Returns:
         The comparison; its ``warnings`` say if the workload is for a device of another size.
@@ -150,7 +150,7 @@ def _is_made_up(trace: str | os.PathLike[str] | Trace) -> TypeGuard[str]:
 
 
 def _made_for_pages(trace: str | os.PathLike[str] | Trace, given: int | None) -> int | None:
-    """Returns the size of the device that a workload was made for; None for a workload that is not made up."""
+    """Returns the size of the device that a workload was made for; None if the workload is not made up."""
     if not _is_made_up(trace):
         return None
     return MADE_FOR_PAGES if given is None else given
@@ -161,15 +161,11 @@ def _size_warnings(
 ) -> tuple[str, ...]:
     """Returns one warning if the caller's size is not the size that the workload is for."""
     if made_for_pages is not None and made_for_pages != size_pages:
-        return (
-            f"{name} was made for a device of {made_for_pages} slots, not of {size_pages}; "
-            f"workload_size_pages={size_pages} makes it for this size",
-        )
+        found = f"{name} was made for a device of {made_for_pages} slots, not of {size_pages}"
+        return (f"{found}; workload_size_pages={size_pages} makes it for this size",)
     if trace.peak_pages > size_pages - 1:
-        return (
-            f"{name} has {trace.peak_pages} pages in use at its peak, which a device of {size_pages} slots "
-            "cannot hold",
-        )
+        found = f"{name} has {trace.peak_pages} pages in use at its peak"
+        return (f"{found}, which a device of {size_pages} slots cannot hold",)
     return ()
 
 

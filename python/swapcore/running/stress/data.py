@@ -1,4 +1,4 @@
-"""Random operations on address spaces whose pages have data, with every part of the subsystem that is asked for."""
+"""Random operations on address spaces whose pages have data, with all parts that the options ask for."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ MEMORY_PAGES = 2048
 """Memory of the subsystem, less than the address spaces have together, so that reclaim runs too."""
 
 FAULT_PROBABILITY = 0.05
+
+READ_WRITTEN = 0.9
+"""Probability that `DataProgram.read` reads a page that was written."""
+
+ZSWAP_ENABLED = 0.8
+"""Probability that `DataProgram.zswap` turns zswap on, when it turns zswap on or off."""
+
+ZERO_SHARE, COMPRESSIBLE_SHARE = 0.1, 0.7
+"""Shares of the written pages that are zeros, and that compress well."""
+
 LIMITS = ("max", "1M", "2M", "4M")
 ZEROS = bytes(PAGE_SIZE)
 
@@ -112,7 +122,11 @@ class DataProgram(Program):
         """Reads one page, usually one that was written, and compares it."""
         task = self._task()
         written = sorted(task.pages)
-        page = self.rng.choice(written) if written and self.rng.random() < 0.9 else self.rng.randrange(SPAN_PAGES)
+        page = (
+            self.rng.choice(written)
+            if written and self.rng.random() < READ_WRITTEN
+            else self.rng.randrange(SPAN_PAGES)
+        )
         with self._refused():
             self._verify(task, page)
 
@@ -207,7 +221,7 @@ class DataProgram(Program):
         zswap = self.swap.zswap
         choice = self.rng.randrange(3)
         if choice == 0:
-            zswap.enabled = self.rng.random() < 0.8
+            zswap.enabled = self.rng.random() < ZSWAP_ENABLED
             return
         with self._refused():
             try:
@@ -253,9 +267,11 @@ class DataProgram(Program):
     def _page(self) -> bytes:
         """Returns the content of a page: zeros, a word again and again, or bytes that do not compress."""
         kind = self.rng.random()
-        if kind < 0.1:
+        if kind < ZERO_SHARE:
             return ZEROS
-        return self.rng.randbytes(8) * (PAGE_SIZE // 8) if kind < 0.8 else self.rng.randbytes(PAGE_SIZE)
+        if kind < ZERO_SHARE + COMPRESSIBLE_SHARE:
+            return self.rng.randbytes(8) * (PAGE_SIZE // 8)
+        return self.rng.randbytes(PAGE_SIZE)
 
     def _verify(self, task: _Task, page: int) -> None:
         data = task.mm.read((task.first_page + page) * PAGE_SIZE, PAGE_SIZE, cpu=self.cpu)
@@ -265,7 +281,7 @@ class DataProgram(Program):
 
     @contextmanager
     def _refused(self) -> Iterator[None]:
-        """Counts the errors that an operation may raise: no room, no memory, and failures that are planned."""
+        """Counts the errors that an operation may raise: no room, no memory, and planned failures."""
         try:
             yield
         except SwapFullError:

@@ -1,4 +1,4 @@
-"""A stress run of one thread with a number of operations, which can run again, and the search for a shorter one."""
+"""A stress run of one thread with a number of operations, and the search for a shorter run that fails."""
 
 from __future__ import annotations
 

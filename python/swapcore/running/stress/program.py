@@ -57,7 +57,7 @@ class OpsRun:
 
     @property
     def has_data(self) -> bool:
-        """Returns True if the run has pages with data, because it says so or has an option that implies it."""
+        """Returns True if the pages of the run have data, as ``data`` or another attribute says."""
         return self.data or self.faults or self.groups > 0 or self.zswap is not None or self.ghost is not None
 
     @property
@@ -148,8 +148,8 @@ class Program:
         inuse_pages = sum(device.inuse_pages for device in self.swap.devices)
         if inuse_pages or self.swap.nr_swap_pages != self.swap.total_swap_pages:
             raise InvariantError(
-                f"after everything was freed, {inuse_pages} slots are in use and {self.swap.nr_swap_pages} of "
-                f"{self.swap.total_swap_pages} are free"
+                f"after everything was freed, {inuse_pages} slots are in use and "
+                f"{self.swap.nr_swap_pages} of {self.swap.total_swap_pages} are free"
             )
         counters = {name: count for name, count in self.swap.stats().items() if count}
         return {**self.counts, "counters": counters}
