@@ -38,6 +38,7 @@ __all__ = [
     "SwpEntry",
     "Trace",
     "ZswapHandle",
+    "build_facts",
     "build_swap_header",
     "is_debug_build",
     "parse_swap_header",
@@ -52,5 +53,8 @@ MAX_ORDER: int
 """The largest order of a run or folio: 9."""
 MAX_SWAPFILES: int
 """The largest number of devices that can be on at one time."""
+build_facts: dict[str, str]
+"""Facts about the build by name: ``build`` (``debug`` or ``release``), ``opt-level``, ``target``, ``rustc``, and
+``abi3`` and ``zstd`` (``yes`` or ``no``)."""
 is_debug_build: bool
 """True if the core was built with debug assertions. Timings of such a build mean nothing."""

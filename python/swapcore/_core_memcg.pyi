@@ -88,7 +88,8 @@ class MemCgroup:
 
     Each file of a group is an attribute, with underscores for dots: ``group.memory_max = "1G"``. Amounts are
     bytes. A set takes an int, or a text with a unit in the kernel's form, and rounds the amount down to
-    pages. A file with a number reads as an int, a file with lines of keys and values as a dict, and any other
+    pages. A set of an attribute and a keyword of `create` also take the forms ``"1.5G"`` and ``"1GiB"``, which
+    the kernel's files and `write` do not. A file with a number reads as an int, a file with lines of keys and values as a dict, and any other
     text (``"max"``) as a str. An attribute raises AttributeError if the group does not have its file. A v1
     group has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
     ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback``. Two files are write-only:

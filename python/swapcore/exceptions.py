@@ -72,6 +72,23 @@ class InvariantError(SwapError, AssertionError):
     """Names a broken invariant, which is a bug in swapcore and never bad input; the error has no errno."""
 
 
+def require_list(name: str, given: object) -> None:
+    """Refuses a text or a class where a caller passes several of them.
+
+    A text is a sequence of characters, so without this check the first character would be taken for a name.
+
+    Args:
+        name: Name of the argument.
+        given: The argument.
+
+    Raises:
+        InvalidArgumentError: EINVAL; the argument is one text or one class.
+    """
+    if isinstance(given, (str, bytes, type)):
+        shown = given.__name__ if isinstance(given, type) else repr(given)
+        raise invalid(f"{name} {shown} is one, not several: give a list, such as [{shown}]")
+
+
 def invalid(message: str) -> InvalidArgumentError:
     """Makes the error that the modules of this package raise for an argument that is out of its range."""
     return InvalidArgumentError(errno.EINVAL, message)

@@ -119,6 +119,9 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
     for label, written, zero in (("out", "pswpout", "swpout_zero"), ("in", "pswpin", "swpin_zero")):
         pages = [run.counters[written] + run.counters[zero] for run in runs]
         traffic_axes.plot(limits_mib, [nr * PAGE_SIZE / 2**20 for nr in pages], marker="o", label=label)
+    cut_mib = [limit for limit, run in zip(limits_mib, runs, strict=True) if run.is_cut_short]
+    if cut_mib:
+        traffic_axes.plot(cut_mib, [0] * len(cut_mib), "kx", markersize=12, label="cut short", clip_on=False)
     traffic_axes.set(ylabel="swapped, MiB", ylim=(0, None))
     traffic_axes.legend(fontsize="small")
     time_axes.plot(limits_mib, [run.ns_per_access for run in runs], marker="o", color=_BAR_COLOR)

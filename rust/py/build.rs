@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
@@ -27,8 +28,20 @@ fn main() {
         writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a write to a String cannot fail");
     }
     code += "}\n";
+    build_facts();
     let folder = env::var_os("OUT_DIR").expect("cargo sets it");
     fs::write(Path::new(&folder).join("stub.rs"), code).expect("the folder of the build is writable");
+}
+
+/// Passes the facts of the build that only a build script knows to the crate, as variables of the environment.
+fn build_facts() {
+    let rustc = env::var_os("RUSTC").expect("cargo sets it");
+    let printed = Command::new(rustc).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&printed).split(' ').nth(1).unwrap_or("unknown").trim().to_owned();
+    println!("cargo::rustc-env=SWAPCORE_RUSTC={version}");
+    for (variable, fact) in [("TARGET", "SWAPCORE_TARGET"), ("OPT_LEVEL", "SWAPCORE_OPT_LEVEL")] {
+        println!("cargo::rustc-env={fact}={}", env::var(variable).expect("cargo sets it"));
+    }
 }
 
 /// Returns the paths of the stubs of the extension: `_core.pyi` and its parts `_core_*.pyi`.

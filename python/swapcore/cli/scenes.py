@@ -68,7 +68,7 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
     if len(names) > 1:
         raise invalid(f"{', '.join(map(option, names))}: one of them at a time")
     own = {name for scene in SCENES.values() for name in scene.options}
-    of_devices = {"trace", "until", "size_pages", "plot", "bytes", "noheadings", "raw", "output"}
+    of_devices = {*_OF_WORKLOAD, "until", "size_pages", "plot", "bytes", "noheadings", "raw", "output"}
     allowed = {*SCENES[names[0]].options} if names else of_devices
     for name in sorted((own | of_devices) - allowed):
         value = getattr(args, name)
@@ -129,7 +129,7 @@ def _memcg(args: argparse.Namespace) -> int:
     """Prints the tree of groups when swap is used, at the earliest after `SHOWN_PART` of a workload."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
-    work = workload_of(args.trace or DEFAULT_ACCESSES)
+    work = workload_of(args.trace or DEFAULT_ACCESSES, **given(args, "nr_ops", "workload_seed"))
     swap = Swap(nr_cpus=work.nr_cpus)
     swap.swapon(Zram(pages=default_size_pages(work)))
     runner = _run_most(swap, work, TREE)
@@ -144,7 +144,7 @@ def _virtual(args: argparse.Namespace) -> int:
     """Prints devices or zswap after `SHOWN_PART` of a run on a ghost with a virtual table over a device."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
-    work = workload_of(args.trace or VIRTUAL_ACCESSES)
+    work = workload_of(args.trace or VIRTUAL_ACCESSES, **given(args, "nr_ops", "workload_seed"))
     swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
     swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, **given(args, "visibility")))
     swap.swapon(Ram(pages=default_size_pages(work)), priority=10)
@@ -167,7 +167,8 @@ def _print(
     """Prints the state after a replay: ``facts`` as JSON with ``--json``, else what ``table`` prints."""
     nr_accesses = runner.totals["accesses"]
     if args.json:
-        print(json.dumps({"trace": work.name, "accesses": nr_accesses, **facts}))
+        run = {"trace": work.name, "accesses": nr_accesses, "oom_kills": runner.oom_kills}
+        print(json.dumps(run | {**facts}))
         return 0
     table()
     print(f"\n{work.name}, {nr_accesses} accesses; {runner.oom_kills} processes killed for want of memory")
@@ -185,13 +186,14 @@ def _memory_report(args: argparse.Namespace) -> int:
     return 0
 
 
-_OF_VIRTUAL = ("trace", "ghost", "visibility", "algorithm")
+_OF_WORKLOAD = ("trace", "nr_ops", "workload_seed")
+_OF_VIRTUAL = (*_OF_WORKLOAD, "ghost", "visibility", "algorithm")
 
 SCENES = {
     "memcg": _Scene(
         "a tree of memory cgroups with limits, three quarters through page accesses, while swap is used",
         _memcg,
-        ("trace",),
+        _OF_WORKLOAD,
     ),
     "owner_stores": _Scene(
         "bytes of each store of the group that is charged for a slot, on a device of 1T", _owner_stores, ()

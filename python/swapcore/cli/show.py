@@ -16,7 +16,7 @@ from swapcore.storage import Null
 from swapcore.swaps import cluster_lists
 
 from . import scenes
-from .options import add_flags, add_plot, add_size_pages, add_value
+from .options import Status, add_flags, add_plot, add_size_pages, add_trace, add_value, take_trace
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +54,7 @@ TEXT_COLUMNS = ("NAME", "TYPE", "FLAGS")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``swapcore show``."""
     default = f"default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES}"
-    add_value(parser, "--trace", "NAME|PATH", f"workload, or .npz file ({default})")
+    add_trace(parser, f"workload, or .npz file ({default})")
     add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
     add_size_pages(parser)
     add_plot(parser, "draw a picture of the listing")
@@ -76,12 +76,18 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.running.compare import default_size_pages
     from swapcore.trace import as_trace, columns
 
+    from .names import print_names
+
+    if args.list:
+        return print_names(as_json=args.json)
+    take_trace(args)
     scene = scenes.chosen(args)
     if scene is not None:
         return scene(args)
     args.trace = args.trace or DEFAULT_TRACE
     chosen = _chosen(args.output or DEFAULT_COLUMNS)
-    workload = columns(args.trace)
+    options = {"nr_ops": args.nr_ops, "seed": args.workload_seed}
+    workload = columns(args.trace, **{name: value for name, value in options.items() if value is not None})
     trace = as_trace(workload)
     swap = Swap(nr_cpus=trace.nr_cpus)
     swap.swapon(Null(pages=default_size_pages(trace) if args.size_pages is None else args.size_pages))
@@ -96,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         plot_device(swap.devices[0], args.plot)
     if args.json:
         print(json.dumps(_to_dict(swap, args.trace, nr_ops, chosen)))
-        return 0
+        return Status.GOOD
     rows = [[_cell(COLUMNS[name], device, is_exact=args.bytes) for name in chosen] for device in swap.devices]
     report.print_table(
         chosen,
@@ -107,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.raw and not args.noheadings:
         _print_lists_and_map(swap, args.trace, nr_ops)
-    return 0
+    return Status.GOOD
 
 
 def _chosen(output: str) -> list[str]:

@@ -78,8 +78,8 @@ def print_table(
 ) -> None:
     """Prints columns as swapon and zramctl do.
 
-    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere blanks pad the cells,
-    so that no cell is cut off.
+    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere, and with a value in
+    the environment variable ``NO_COLOR``, blanks pad the cells, so that no cell is cut off.
 
     Args:
         headings: One heading for each column, with the unit if the column has one.
@@ -96,7 +96,8 @@ def print_table(
             print(" ".join(cell.replace(" ", "\\x20") for cell in line), file=file)
         return
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    if file.isatty() and sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
+    is_wide = sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns
+    if file.isatty() and is_wide and not os.environ.get("NO_COLOR"):
         _print_rich(headings, rows, file, nr_left, with_headings=with_headings)
         return
     for line in lines:

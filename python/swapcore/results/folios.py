@@ -57,6 +57,9 @@ class FolioReplay(Replay):
         counters: Counters of the subsystem by kernel name. A counter of one folio size is listed only if the
             counter is not 0.
         machine: See `swapcore.report.machine`.
+        nr_ops: Operations of a made-up workload as the caller gave them; None is the workload's default.
+        workload_seed: Seed of the operations of a made-up workload as the caller gave it; None is the
+            default.
     """
 
     trace: str
@@ -90,6 +93,8 @@ class FolioReplay(Replay):
     zswap_ratio: float | None
     counters: dict[str, int]
     machine: dict[str, str | int | bool]
+    nr_ops: int | None = None
+    workload_seed: int | None = None
 
     def table(self, file: TextIO | None = None) -> None:
         """Prints the result as a table.

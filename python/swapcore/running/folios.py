@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from swapcore import report
 from swapcore._core import Trace
 from swapcore.results.folios import FolioReplay
-from swapcore.trace import load
 
-from .compare import default_size_pages
+from .compare import default_size_pages, load_made_up
 from .stacks import Run, RunOptions, zswap_ratio
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
     Returns:
         The result. The function raises the errors of `replay`.
     """
-    loaded = how.trace if isinstance(how.trace, Trace) else load(how.trace)
+    loaded = load_made_up(how.trace, nr_ops=how.nr_ops, workload_seed=how.workload_seed)
     how = how.with_storage(default_size_pages(loaded))
     swap, devices = how.turn_on(loaded.nr_cpus)
     counts = loaded.replay_folios(
@@ -126,6 +125,8 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
         zswap_ratio=zswap_ratio(zswap_at_peak),
         counters=_counters(stats, how.front_counters),
         machine=report.machine(),
+        nr_ops=how.nr_ops,
+        workload_seed=how.workload_seed,
         **how.described(),
         **outcome,
     )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
-from swapcore.exceptions import InvariantError, SwapError, SwapFullError, invalid
+from swapcore.exceptions import InvariantError, SwapError, SwapFullError, invalid, require_list
 from swapcore.results.oracle import SLOT_BAD, SLOT_CACHED, SLOT_SWAPPED, CaseResult, Divergence
 from swapcore.storage import Null
 
@@ -67,6 +67,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     Raises:
         InvalidArgumentError: EINVAL; a path that is no file, or a directory without cases.
     """
+    require_list("paths", paths)
     cases: list[Path] = []
     for path in map(Path, paths):
         found = (

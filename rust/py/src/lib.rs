@@ -78,6 +78,7 @@ mod _core {
         module.add("SWAPFILE_CLUSTER", swapcore::base::limits::SWAPFILE_CLUSTER)?;
         module.add("MAX_ORDER", swapcore::base::limits::MAX_ORDER)?;
         module.add("MAX_SWAPFILES", swapcore::base::limits::MAX_SWAPFILES)?;
-        module.add("is_debug_build", cfg!(debug_assertions))
+        module.add("is_debug_build", cfg!(debug_assertions))?;
+        module.add("build_facts", crate::border::build::facts(module.py())?)
     }
 }

@@ -149,6 +149,18 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
 }
 
+/// Returns the text to write into the file of an attribute or keyword, as [`text_of`]. A size that the kernel's files
+/// do not know, such as `1.5G` or `1GiB`, becomes its number of bytes, because attributes accept each size that the
+/// Python package accepts.
+fn amount_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = text_of(value)?;
+    let is_foreign = text.contains('.') || text.to_ascii_lowercase().trim_end().ends_with("ib");
+    if !is_foreign || !text.trim_start().starts_with(|letter: char| letter.is_ascii_digit()) {
+        return Ok(text);
+    }
+    Ok(value.py().import("swapcore.size")?.getattr("parse_size")?.call1((text,))?.str()?.to_string())
+}
+
 /// Converts the value of a file to a Python value. A number becomes an int. Lines with a key and a value become a
 /// dict. Any other text becomes a str.
 fn python_value(py: Python<'_>, value: FileValue) -> PyResult<Bound<'_, PyAny>> {
@@ -184,7 +196,7 @@ impl MemCgroup {
                 let keyword: String = keyword.extract()?;
                 let file = made.handle.swap().memcg_file_of_keyword(made.handle.css(), &keyword)?;
                 let unknown = || PyTypeError::new_err(format!("create() got {keyword:?}, which no file is named like"));
-                made.write_text(py, file.ok_or_else(unknown)?, &text_of(&value)?, false)?;
+                made.write_text(py, file.ok_or_else(unknown)?, &amount_of(&value)?, false)?;
             }
             Ok(())
         };
@@ -269,7 +281,7 @@ impl MemCgroup {
     fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> Result<()> {
         let missing = || PyAttributeError::new_err(format!("the group has no file {name:?} to set"));
         let file = self.file_of(name, missing)?;
-        self.write_text(py, file, &text_of(value)?, false)
+        self.write_text(py, file, &amount_of(value)?, false)
     }
 
     fn __eq__(&self, other: &Self) -> bool {

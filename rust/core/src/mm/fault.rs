@@ -155,7 +155,10 @@ impl Mm {
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
             vma.remove_rmap(old.folio());
         }
-        Ok(())
+        drop(table);
+        // The last user of the old folio may be the swap cache, whose slots no page table refers to any more. Kernel:
+        // `wp_page_copy` with `free_swap_cache`.
+        self.swap.free_folio_and_swap_cache(&old, cpu)
     }
 
     /// Swaps a page in. Kernel: `do_swap_page`.
