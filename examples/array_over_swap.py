@@ -62,7 +62,7 @@ def run(name: str, target: Any, bytes_in_memory: Callable[[], str]) -> list[floa
 
 def main() -> None:
     """Runs the same steps on an `MmArray` and on a `np.memmap`."""
-    size_bytes, limit_bytes = (parse_size(text) for text in (sys.argv[1:] or ["16M", "4M"]))
+    size_bytes, limit_bytes = (parse_size(text) for text in (sys.argv[1:] or ["4M", "1M"]))
     swap = sc.Swap()
     zram = sc.Zram(2 * size_bytes)
     swap.swapon(zram)
