@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import swapcore as sc
 from swapcore.cli import main
+from swapcore.cli.options import Status
 
 PAGE = sc.PAGE_SIZE
 
@@ -69,7 +70,7 @@ def test_a_long_write_stops_when_a_hook_raised(swap: sc.Swap) -> None:
 def test_show_refuses_what_is_for_devices(capsys: pytest.CaptureFixture[str]) -> None:
     mixed = (["--memcg", "--raw"], ["--owner-stores", "--until", "5"], ["--memcg", "--owner-stores"])
     for arguments in mixed:
-        assert main(["show", *arguments]) == 1
+        assert main(["show", *arguments]) == Status.USAGE
         assert arguments[0] in capsys.readouterr().err
 
 

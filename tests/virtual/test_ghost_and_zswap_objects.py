@@ -9,6 +9,7 @@ import pytest
 import swapcore as sc
 from swapcore import swaps
 from swapcore.cli import main
+from swapcore.cli.options import Status
 from swapcore.running import memory as memory_report
 from swapcore.running.accesses import replay_accesses
 from swapcore.workloads import zipf
@@ -340,7 +341,7 @@ def test_command_has_ghost_and_zswap_in_its_table(small_path: str, capsys: Captu
 
 
 def test_accesses_by_the_command_have_them_too(capsys: Capture) -> None:
-    options = ["replay", "zipf", "--memory-max", "8M", "--ghost", "1T", "--zswap", "lz4"]
+    options = ["replay", "zipf", "--memory-max", "8M", "--ghost", "1T", "--zswap", "lz4", "--allow-oom"]
     (run,) = run_json(capsys, *options)["runs"]
     assert run["zswap"] == "lz4"
     assert run["counters"]["zswpout"] > 0
@@ -370,7 +371,7 @@ def test_misuse_of_a_command_is_one_line(
     command: str, arguments: str, words: str, small_path: str, capsys: Capture
 ) -> None:
     traces = [small_path] if command == "replay" else []
-    assert main([command, *traces, *arguments.split()]) == 1
+    assert main([command, *traces, *arguments.split()]) == Status.USAGE
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1

@@ -204,7 +204,7 @@ class DataProgram(Program):
         """Moves an address space to a group."""
         task = self._task()
         task.group = self.rng.choice(self.groups)
-        task.mm.move_to(task.group)
+        task.mm.memcg = task.group
 
     def regroup(self) -> None:
         """Removes a group that has no address space, and makes another group."""
