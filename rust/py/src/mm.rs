@@ -234,9 +234,7 @@ impl Mm {
             report.add(self.mm.pageout(pages, cpu)?);
             Ok(())
         })?;
-        let dict = PyDict::new(py);
-        set_fields!(dict, report: reclaimed_pages kept_pages split_folios errno);
-        Ok(dict)
+        convert::pageout_dict(py, &report)
     }
 
     #[doc = stub!(Mm.willneed)]

@@ -134,9 +134,7 @@ impl Shmem {
             report.add(self.file.pageout(pages, cpu)?);
             Ok(())
         })?;
-        let dict = PyDict::new(py);
-        set_fields!(dict, report: reclaimed_pages kept_pages split_folios errno);
-        Ok(dict)
+        convert::pageout_dict(py, &report)
     }
 
     #[doc = stub!(Shmem.willneed)]

@@ -1,8 +1,11 @@
-//! Converts strings and numbers of the Python caller to types of the core.
+//! Converts strings and numbers of the Python caller to types of the core, and the report of a pageout to a dict.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use swapcore::mm::PageoutReport;
 use swapcore::storage::Algorithm;
 use swapcore::{CpuId, Discard, Order, SwapError};
 
@@ -43,4 +46,11 @@ pub(crate) fn cpu(cpu: Option<Cpu>, nr_cpus: usize) -> Result<CpuId> {
     };
     let bad = || Error::Core(SwapError::BadCpu { cpu, nr_cpus });
     u16::try_from(cpu).ok().filter(|_| cpu < nr_cpus).map(CpuId).ok_or_else(bad)
+}
+
+/// Returns the dict of a pageout.
+pub(crate) fn pageout_dict<'py>(py: Python<'py>, report: &PageoutReport) -> Result<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    set_fields!(dict, report: reclaimed_pages kept_pages split_folios errno);
+    Ok(dict)
 }
