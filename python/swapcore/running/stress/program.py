@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -80,7 +81,7 @@ class OpsRun:
                 raise invalid(f"{name} {getattr(self, name)} is under the least, {least}")
 
 
-class Program:
+class Program(ABC):
     """Random operations on one subsystem; a subclass has the operations.
 
     The random choices depend on the seed only, so the first operations of a longer run are those of a shorter
@@ -115,13 +116,13 @@ class Program:
             weights["swapoff"] = 1
         return weights
 
+    @abstractmethod
     def swapoff(self) -> None:
         """Turns a device off and on again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drain(self) -> None:
         """Frees everything that the program holds."""
-        raise NotImplementedError
 
     def run(self, tell: Callable[[int], None]) -> dict[str, Any]:
         """Runs all operations, frees everything, and proves that no slot was lost.

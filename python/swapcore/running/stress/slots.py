@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
-from swapcore._core import MAX_ORDER
-from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError
+from swapcore.exceptions import InvariantError, SwapFullError
 from swapcore.storage import Null
 
 from .program import OpsRun, Program
+from .steps import draw_order, dup_and_put, free_cached
 
 if TYPE_CHECKING:
     from swapcore._core import Folio, SwapDevice
@@ -48,7 +47,7 @@ class SlotProgram(Program):
 
     def alloc(self) -> None:
         """Allocates one run."""
-        order = self._order()
+        order = draw_order(self.rng)
         try:
             self._own(int(self.swap.alloc(order, cpu=self.cpu)), 1 << order)
         except SwapFullError:
@@ -57,7 +56,7 @@ class SlotProgram(Program):
 
     def alloc_batch(self) -> None:
         """Allocates several runs in one call."""
-        order, nr = self._order(), self.rng.randint(1, BATCH_MAX)
+        order, nr = draw_order(self.rng), self.rng.randint(1, BATCH_MAX)
         batch = self.swap.alloc_batch(nr, order, cpu=self.cpu)
         for entry in batch:
             self._own(int(entry), 1 << order)
@@ -85,13 +84,7 @@ class SlotProgram(Program):
             return
         value, nr = self.rng.choice(self.held)
         times = self.rng.choice((1, 1, 2, 15, 40))
-        for _ in range(times):
-            self.swap.dup(value, nr, cpu=self.cpu)
-        count = self.swap.swap_count(value)
-        if count != times + 1:
-            raise InvariantError(f"slot {value:#x} has count {count} after {times} dups of 1")
-        for _ in range(times):
-            self.swap.put(value, nr, cpu=self.cpu)
+        dup_and_put(self.swap, value, nr, times, cpu=self.cpu, name=f"slot {value:#x}")
 
     def cache(self) -> None:
         """Leaves a slot that only the swap cache holds, so that the allocator may take the slot back."""
@@ -124,9 +117,6 @@ class SlotProgram(Program):
         while self.cached:
             self._uncache()
 
-    def _order(self) -> int:
-        return self.rng.choices((0, 1, 2, 4, 6, MAX_ORDER), (60, 5, 12, 14, 7, 2))[0]
-
     def _take(self) -> tuple[int, int]:
         return self.held.pop(self.rng.randrange(len(self.held)))
 
@@ -142,8 +132,4 @@ class SlotProgram(Program):
         self.swap.free(value, nr, cpu=self.cpu)
 
     def _uncache(self) -> None:
-        folio = self.cached.pop(self.rng.randrange(len(self.cached)))
-        # The allocator may have taken the slot back already, or a swapoff may have removed the folio.
-        if folio.entry is not None:
-            with suppress(InvalidArgumentError):
-                self.swap.folio_free_swap(folio, cpu=self.cpu)
+        free_cached(self.swap, self.rng, self.cached, cpu=self.cpu)
