@@ -7,7 +7,7 @@ BUILT := $(VENV)/.built
 # The extension's docstrings come from the stubs.
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock $(wildcard python/swapcore/_core*.pyi)
 
-.PHONY: demo test test-rust test-rust-build test-python lint bench stress dist clean help
+.PHONY: demo test test-rust test-rust-build test-python lint lint-rust lint-python bench stress dist clean help
 
 help:
 	@echo 'make demo    build, install into .venv, compare strategies on the bundled kernel build'
@@ -30,24 +30,30 @@ demo: $(BUILT)
 
 test: test-rust test-python
 
-# The examples are left out, because `make lint` builds them.
-TEST_RUST := cargo test --locked --workspace --exclude swapcore-py
+# With CLIPPY=1, clippy-driver compiles the core and its tests: rustc, with the lints of clippy. `.ci/run` lints the
+# core so, because `cargo clippy` compiles every dependency a second time.
+CLIPPY_DRIVER := $(if $(CLIPPY),RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__)
+TEST_RUST := $(CLIPPY_DRIVER) cargo test --locked --workspace --exclude swapcore-py
 
+# The examples are left out, because `make lint` builds them.
 test-rust:
 	$(TEST_RUST) --lib --tests
 	$(TEST_RUST) --doc
 
-# Builds the Rust tests and runs none. `.ci/run` builds them beside the extension, because the link of the extension
-# uses one core only.
+# Builds the Rust tests, benches and examples and runs none.
 test-rust-build:
-	$(TEST_RUST) --lib --tests --no-run
+	$(TEST_RUST) --all-targets --no-run
 
 test-python: $(BUILT)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-lint: $(BUILT)
+lint: lint-rust lint-python
+
+lint-rust:
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --profile test -- -D warnings
+	cargo clippy --locked $(if $(CLIPPY),-p swapcore-py,--workspace) --all-targets --profile test -- -D warnings
+
+lint-python: $(BUILT)
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 
