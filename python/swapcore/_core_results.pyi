@@ -129,6 +129,15 @@ class ClusterColumns(TypedDict):
     """uint8: the order of the runs in the cluster."""
 
 @type_check_only
+class SlotColumns(TypedDict):
+    """One column for each property of the slots that are not free; see `SwapDevice.used_slots`."""
+
+    offset: bytes
+    """uint32: the number of the slot on its device."""
+    kind: bytes
+    """uint8: the state of the slot, as in `SwapDevice.slots`, never 0."""
+
+@type_check_only
 class EventColumns(TypedDict):
     """One column for each field of the records; see `Swap.take_events`."""
 

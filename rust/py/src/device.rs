@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::SwapError;
+use swapcore::base::limits::SWAPFILE_CLUSTER;
 use swapcore::storage::spec::Visibility;
 
 use crate::border::errors::Result;
@@ -106,12 +107,31 @@ impl SwapDevice {
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
-        // The bytes start as zeros, and 0 stands for a free slot. Only the bytes of slots in use are written, so that
-        // the pages of the other bytes take no memory.
-        Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
+        // The bytes of a ghost end with its last cluster that has a used slot, because a ghost of 15 TiB has 4 billion
+        // slots. All clusters of any other device exist.
+        let max_pages = device.max_pages() as usize;
+        let cluster = SWAPFILE_CLUSTER as usize;
+        let nr_shown = match device.is_ghost() {
+            true => used.last().map_or(0, |(last, _)| (last.0 as usize + 1).next_multiple_of(cluster)).min(max_pages),
+            false => max_pages,
+        };
+        // The bytes start as zeros, and 0 stands for a free slot.
+        Ok(PyBytes::new_with(py, nr_shown, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())
         })?)
+    }
+
+    #[doc = stub!(SwapDevice.used_slots)]
+    fn used_slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let device = self.live()?;
+        let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
+        let offsets: Vec<u8> = used.iter().flat_map(|(offset, _)| offset.0.to_ne_bytes()).collect();
+        let kinds: Vec<u8> = used.iter().map(|(_, kind)| kind.code()).collect();
+        let columns = PyDict::new(py);
+        columns.set_item("offset", PyBytes::new(py, &offsets))?;
+        columns.set_item("kind", PyBytes::new(py, &kinds))?;
+        Ok(columns)
     }
 
     fn __repr__(&self) -> String {

@@ -1,9 +1,10 @@
 //! The index of a device's clusters: the table of each cluster number and, on a dynamic device, the set of existing
 //! cluster numbers. `tests/loom.rs` and `tests/shuttle.rs` check the index.
 //!
-//! The words of the index are one flat array in a mapping. A page of the array takes memory only after the page was
-//! touched, so the page tables of the machine serve as the radix tree. Three levels of bits beside the array find the
-//! lowest free number. Kernel: an allocating xarray; the newest patches use such a sparse array instead.
+//! The words of the index are an array in a mapping. A page of the array takes memory only after the page was
+//! touched, so the page tables of the machine serve as the radix tree. A device that grows gets further mappings.
+//! Three levels of bits beside the array find the lowest free number. Kernel: an allocating xarray; the newest patches
+//! use such a sparse array instead.
 
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ use crate::base::error::Result;
 use crate::base::sync::SpinMutex;
 use crate::base::sync::atomics::{AtomicU64, Ordering};
 use crate::base::types::ClusterIdx;
+use crate::containers::growing::GrowingSlice;
 use crate::containers::zeroed::MappedSlice;
 use crate::table::ShownTable;
 
@@ -97,7 +99,7 @@ impl Taken {
 /// The table words that lookups read and, on a dynamic device, the set of cluster numbers in use.
 #[derive(Debug)]
 pub(crate) struct Index {
-    words: MappedSlice<AtomicU64>,
+    words: GrowingSlice<AtomicU64>,
     /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the lock of the
     /// xarray.
     taken: Option<SpinMutex<Taken>>,
@@ -106,12 +108,13 @@ pub(crate) struct Index {
 impl Index {
     /// Makes an index of `nr` clusters that all exist. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn fixed(nr: u32) -> Result<Self> {
-        Ok(Self { words: MappedSlice::zeroed(nr as usize)?, taken: None })
+        Ok(Self { words: GrowingSlice::with_head(nr as usize, nr as usize)?, taken: None })
     }
 
-    /// Makes an index without clusters for cluster numbers below `capacity`. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn dynamic(capacity: u32) -> Result<Self> {
-        let words = MappedSlice::zeroed(capacity as usize)?;
+    /// Makes an index without clusters for cluster numbers below `capacity`. Numbers below `nr` have words from now on,
+    /// and a higher number gets its word when a cluster takes the number. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn dynamic(nr: u32, capacity: u32) -> Result<Self> {
+        let words = GrowingSlice::with_head(nr as usize, capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
     }
 
@@ -119,14 +122,20 @@ impl Index {
         self.taken.as_ref().expect("only a dynamic index has a set of taken numbers")
     }
 
-    /// Returns the index word that holds the number of a cluster's table. Lookups read this word.
+    /// Returns the index word that holds the number of a cluster's table. Lookups read this word. The cluster exists.
     #[inline]
     pub(crate) fn shown(&self, idx: ClusterIdx) -> ShownTable<'_> {
-        ShownTable(&self.words[idx.index()])
+        ShownTable(self.words.element(idx.index()))
+    }
+
+    /// Returns the index word of a cluster number, or `None` when no cluster ever had a number so high.
+    #[inline]
+    pub(crate) fn find_shown(&self, idx: ClusterIdx) -> Option<ShownTable<'_>> {
+        self.words.find_element(idx.index()).map(ShownTable)
     }
 
     /// Takes the lowest free number of a range and publishes a table under that number. Returns `None` when the range
-    /// has no free number.
+    /// has no free number or memory ran out.
     ///
     /// The caller holds the lock of the record with the table's number, so that a lookup that finds the table waits
     /// for that lock. Locks: the lock of the index. Kernel: `xa_alloc` with limits.
@@ -138,6 +147,7 @@ impl Index {
     ) -> Option<ClusterIdx> {
         let mut taken = self.taken().lock();
         let idx = ClusterIdx(taken.first_clear(0, range.start).filter(|number| range.contains(number))?);
+        self.words.map_element(idx.index()).ok()?;
         taken.insert(idx.0);
         prepare(idx);
         self.shown(idx).attach(table);
@@ -158,7 +168,7 @@ impl Index {
     #[inline]
     pub(crate) fn find<G>(&self, idx: ClusterIdx, lock: impl Fn(u32) -> Option<G>) -> Option<G> {
         loop {
-            let table = ShownTable(self.words.get(idx.index())?).table()?;
+            let table = self.find_shown(idx)?.table()?;
             // `lock` returns `None` when the record belongs to another cluster by now. The index word changed before
             // the record got that cluster. `lock` held the record's lock, so the next load of the index word sees the
             // change.
@@ -194,6 +204,6 @@ impl Index {
 
     /// Returns the bytes of the table words of an index whose clusters all exist.
     pub(crate) fn fixed_bytes(&self) -> u64 {
-        size_of_val(&*self.words) as u64
+        self.words.head_bytes()
     }
 }

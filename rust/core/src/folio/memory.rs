@@ -9,9 +9,10 @@ use super::activity::ActivityGate;
 use super::refs::FolioRefs;
 use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
+use crate::base::limits::{MAX_ORDER, MEMORY_PAGES_HEAD_MAX, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::base::sync::{SpinMutex, WaitTable};
 use crate::base::types::{CssId, MemcgId, Order, Pfn};
+use crate::containers::growing::{GrowingSlice, SEGMENT};
 use crate::containers::zeroed::MappedSlice;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat};
 use crate::workingset::{Lruvec, Workingset};
@@ -63,6 +64,10 @@ pub(super) struct FolioHeader {
 #[expect(unsafe_code, reason = "headers live in a zeroed mapping")]
 unsafe impl Zeroable for FolioHeader {}
 
+const _: () = assert!(
+    MEMORY_PAGES_HEAD_MAX.is_multiple_of(BLOCK_PAGES) && SEGMENT.is_multiple_of(BLOCK_PAGES),
+    "no block crosses the end of a segment"
+);
 const _: () = assert!(size_of::<FolioHeader>() == 64, "one header a cache line");
 
 /// Free page frames.
@@ -78,7 +83,7 @@ struct FreePages {
 }
 
 impl FreePages {
-    fn alloc(&mut self, order: Order) -> Option<u32> {
+    fn alloc(&mut self, order: Order, pages: &GrowingSlice<PageBytes>) -> Option<u32> {
         let nr_pages = order.nr_pages() as usize;
         if let Some(pfn) = self.hot[order.index()].pop() {
             return Some(pfn);
@@ -86,7 +91,7 @@ impl FreePages {
         if let Some(pfn) = self.buddy.alloc(nr_pages) {
             return Some(pfn as u32);
         }
-        if self.next + BLOCK_PAGES <= self.end {
+        if self.next + BLOCK_PAGES <= self.end && pages.map_element(self.next).is_ok() {
             self.buddy.add_frame(self.next, self.next + BLOCK_PAGES);
             self.next += BLOCK_PAGES;
         } else {
@@ -120,13 +125,14 @@ impl FreePages {
 type PageBytes = [AtomicU8; PAGE_SIZE];
 
 struct Arena {
-    pages: MappedSlice<PageBytes>,
+    /// A folio lies in the head or in one segment, because both are whole blocks.
+    pages: GrowingSlice<PageBytes>,
     headers: MappedSlice<FolioHeader>,
     free: SpinMutex<FreePages>,
 }
 
-/// The memory of one machine. The first allocation of a folio reserves the address space. The system provides memory
-/// for a page at the first write to the page.
+/// The memory of one machine. Address space for pages is reserved when the pages are first needed. The system provides
+/// memory for a page at the first write to the page.
 pub struct Memory {
     nr_pages: u32,
     /// The LRU lists of root, which also contain the folios without a group.
@@ -194,7 +200,8 @@ impl Memory {
             end: end - end % BLOCK_PAGES,
             nr_used: 0,
         };
-        let (pages, headers) = (MappedSlice::zeroed(end)?, MappedSlice::zeroed(end)?);
+        let nr_head = end.min(MEMORY_PAGES_HEAD_MAX);
+        let (pages, headers) = (GrowingSlice::with_head(nr_head, end)?, MappedSlice::zeroed(end)?);
         Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
     }
 
@@ -207,9 +214,8 @@ impl Memory {
     /// Returns the address of a run of pages.
     pub(super) fn address(&self, pfn: Pfn, nr_pages: u32) -> *mut u8 {
         let first = pfn.0 as usize;
-        let pages =
-            &self.arena.get().expect("a page number comes from the arena").pages[first..first + nr_pages as usize];
-        pages.as_ptr().cast::<u8>().cast_mut()
+        let arena = self.arena.get().expect("a page number comes from the arena");
+        arena.pages.run_of(first..first + nr_pages as usize).as_ptr().cast::<u8>().cast_mut()
     }
 
     /// Returns the LRU lists of root. The sizes of these lists include those of all groups.
@@ -268,7 +274,7 @@ impl Memory {
         let arena = self.arena()?;
         let pfn = {
             let mut free = arena.free.lock();
-            let pfn = free.alloc(order);
+            let pfn = free.alloc(order, &arena.pages);
             free.nr_used += if pfn.is_some() { order.nr_pages() as u64 } else { 0 };
             pfn
         };
@@ -315,7 +321,7 @@ impl Memory {
         // Between the two sections under the lock, no list contains the pages, so no thread uses the pages while
         // their memory returns to the system.
         let (first, nr_pages) = (pfn as usize, order.nr_pages() as usize);
-        arena.pages.release(first..first + nr_pages);
+        arena.pages.release_run(first..first + nr_pages);
         arena.free.lock().buddy.dealloc(first, nr_pages);
     }
 }

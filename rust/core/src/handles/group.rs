@@ -73,6 +73,14 @@ impl GroupHandle {
         self.swap.remove_group(self.css, CpuId(0))
     }
 
+    /// Checks that the group is online. Errors: `Cgroup` (ENODEV) when the group was removed.
+    pub fn require_online(&self) -> Result<()> {
+        match self.group().is_online() {
+            true => Ok(()),
+            false => Err(MemCgroups::removed(&self.groups().name(self.css))),
+        }
+    }
+
     /// Sets the group's policy table. Groups that are created below this group after the call copy the table,
     /// without the devices. A list of devices applies to each group below at once, because the list of a group below
     /// can only narrow it.
@@ -91,9 +99,7 @@ impl GroupHandle {
                 return Err(SwapError::cgroup(Errno::INVAL, format!("devices= names type {}, which is not on", ty.0)));
             }
         }
-        if !self.group().is_online() {
-            return Err(MemCgroups::removed(&self.groups().name(self.css)));
-        }
+        self.require_online()?;
         self.groups().replace_policy(self.group(), policy);
         Ok(())
     }
