@@ -32,13 +32,8 @@ class Misaligned:
         """Takes nothing back."""
 
 
-def trace_of_a_large_folio() -> sc.Trace:
-    """A trace that allocates one folio of 16 pages, which stays."""
-    return sc.Trace.from_columns(op=[0], cpu=[0], folio=[0], first=[0], nr=[16])
-
-
 def test_compare_refuses_a_misaligned_run() -> None:
-    with pytest.raises(sc.InvariantError, match="misaligned handed out slot 3.*order 4 is a multiple of 16"):
+    with pytest.raises(sc.InvariantError, match=r"misaligned handed out slot \d+, but .* order 4 is a multiple of 16"):
         sc.compare("kernel-build", ["swap_table", Misaligned], rounds=1)
 
 
@@ -126,13 +121,13 @@ def test_a_hook_names_only_an_online_group_of_the_same_subsystem() -> None:
 
     policy = Policy()
     swap.set_memcg_policy(policy)
-    with pytest.raises(OSError, match="the group 'gone' is removed"):
+    with pytest.raises(OSError, match='the group "gone" is removed'):
         swap.swap_in(entries[0])
     policy.answer = sc.Swap().memcg
     with pytest.raises(sc.InvalidArgumentError, match="another"):
         swap.swap_in(entries[1])
     policy.answer = "roots"
-    with pytest.raises(sc.InvalidArgumentError, match="'roots'.*reparent_if_shared, root"):
+    with pytest.raises(sc.InvalidArgumentError, match='"roots" is not one of .*reparent_if_shared, root'):
         swap.swap_in(entries[2])
     swap.set_memcg_policy(None)
     swap.check()
@@ -141,14 +136,14 @@ def test_a_hook_names_only_an_online_group_of_the_same_subsystem() -> None:
 def test_the_tree_of_the_older_hierarchy_shows_swap_and_memsw(capsys: pytest.CaptureFixture[str]) -> None:
     swap = sc.Swap(memcg="v1", switches={"memcg_stock": "off"})
     swap.swapon(sc.Ram("16M"))
-    group = swap.memcg.create("group", memory_memsw_limit_in_bytes="8M")
+    group = swap.memcg.create("group", memory_limit_in_bytes="8M", memory_memsw_limit_in_bytes="8M")
     entry = swap.swap_out(swap.folio(2, data=b"out", memcg=group))
     folio = swap.folio(1, data=b"in", memcg=group)
     swap.shrink_swap_cache(100)
     facts = report.memcg_dict(group)
     page = sc.PAGE_SIZE
     assert (facts["memory_bytes"], facts["swap_bytes"], facts["memsw_bytes"]) == (2 * page, 4 * page, 6 * page)
-    assert (facts["memory_max"], facts["swap_max"], facts["memsw_max"]) == ("max", "max", 8 << 20)
+    assert (facts["memory_max"], facts["swap_max"], facts["memsw_max"]) == (8 << 20, "max", 8 << 20)
     report.memcg_tree(swap.memcg)
     heading = capsys.readouterr().out.splitlines()[0]
     assert [name.strip() for name in heading.split("  ") if name.strip()][2:5] == [

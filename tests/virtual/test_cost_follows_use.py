@@ -123,7 +123,7 @@ def test_a_ghost_grows_beyond_the_space_of_its_first_size(owner_store: str) -> N
     swap.resize(ghost, "256M")
     entries = [swap.alloc(9) for _ in range(127)]
     assert sorted(int(entry) // C for entry in entries) == list(range(1, 128))
-    assert all(swap.lookup(int(entry) + 511)["kind"] == "swapped_out" for entry in entries)
+    assert all(swap.lookup(int(entry) + 511)["kind"] == "shadow" for entry in entries)
     swap.check()
     for entry in entries[::2]:
         swap.free(entry, C)
@@ -138,7 +138,7 @@ def test_pages_behind_the_first_size_of_a_virtual_ghost_keep_their_bytes() -> No
     entries = [swap.swap_out(swap.folio(9, data=bytes([byte]) * (C * sc.PAGE_SIZE))) for byte in range(1, 17)]
     swap.check()
     for byte, entry in enumerate(entries, 1):
-        assert set(bytes(swap.swap_in(entry).read(0, 5 * sc.PAGE_SIZE))) == {byte}
+        assert set(bytes(swap.swap_in(entry).read(0, sc.PAGE_SIZE))) == {byte}
     swap.check()
 
 
