@@ -67,9 +67,10 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
 def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
     """Draws the slots of a device as dots, one line for each cluster.
 
-    The picture of a ghost ends with the last cluster that has a slot in use. A picture has up to 2,048 lines. With
-    more clusters, a line shows several clusters, and a dot shows the state with the highest number (see
-    `SwapDevice.slots`) among its slots. Time and memory of the call follow the slots in use, not the size of the device.
+    The picture of a ghost ends with the last cluster that has a slot in use. A picture has up to 2,048 lines.
+    With more clusters, a line shows several clusters, and a dot shows the state with the highest number (see
+    `SwapDevice.slots`) among its slots. Time and memory of the call follow the slots in use, not the size of
+    the device.
 
     Args:
         device: The device, which must be on.
@@ -88,7 +89,7 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
     axes = figure.subplots()
     colors = ListedColormap(list(_SLOT_COLORS))
     last = len(SLOT_STATES) - 1
-    # The labels of the axes are numbers of slots and clusters, and the middle of a dot has the number of its first slot.
+    # The labels of the axes are numbers of slots and clusters. The middle of a dot is at its slot's number.
     end = len(image) * clusters_a_line
     axes.imshow(
         image,
@@ -169,7 +170,7 @@ def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
 
 
 def _slot_image(device: SwapDevice) -> tuple[NDArray[np.uint8], int]:
-    """Returns the states of the slots of a device, a row for each line of the picture, and the clusters of a line."""
+    """Returns the states of slots, a row for each line of the picture, and the clusters of a line."""
     columns = device.used_slots()
     offsets = np.frombuffer(columns["offset"], dtype="u4")
     kinds = np.frombuffer(columns["kind"], dtype="u1")

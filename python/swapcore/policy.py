@@ -1,10 +1,10 @@
 """Policies of the memory controller in Python: the core calls a hook when a group swaps.
 
 `swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below. A missing hook
-costs nothing. A method whose name starts with ``on_`` or ``choose_``, or has up to two wrong letters, is refused
-(TypeError), because such a method is probably a misspelt hook. A hook may call any function, because the core holds no lock while a hook runs. If a hook that
-runs during reclaim of a group touches pages of the group, reclaim may never end, because the touched pages
-come back to memory.
+costs nothing. A method whose name starts with ``on_`` or ``choose_``, or has up to two wrong letters, is
+refused (TypeError), because such a method is probably a misspelt hook. A hook may call any function, because
+the core holds no lock while a hook runs. If a hook that runs during reclaim of a group touches pages of the
+group, reclaim may never end, because the touched pages come back to memory.
 
 If a hook raises an exception, the call that led to the hook finishes as if the hook had returned None, and
 then raises the exception. After `swap_in`, the exception's ``folios`` holds the folio. After `swap_out`, the
@@ -77,9 +77,9 @@ class OnDeadOwner(Protocol):
 
         Returns:
             A group that is online, or ``"root"`` for the root group: this group is charged for the folio and
-            owns its slots from now on. A word of `DeadOwner`: the rule. None: the rule of the owner's policy table,
-            or else of the switch ``dead_swapin``. ``fault_mm`` is allowed only if the switch ``owner_store`` can
-            keep an owner that differs from the folio's.
+            owns its slots from now on. A word of `DeadOwner`: the rule. None: the rule of the owner's policy
+            table, or else of the switch ``dead_swapin``. ``fault_mm`` is allowed only if the switch
+            ``owner_store`` can keep an owner that differs from the folio's.
         """
 
 

@@ -33,7 +33,9 @@ class Misaligned:
 
 
 def test_compare_refuses_a_misaligned_run() -> None:
-    with pytest.raises(sc.InvariantError, match=r"misaligned handed out slot \d+, but .* order 4 is a multiple of 16"):
+    with pytest.raises(
+        sc.InvariantError, match=r"misaligned handed out slot \d+, but .* order 4 is a multiple of 16"
+    ):
         sc.compare("kernel-build", ["swap_table", Misaligned], rounds=1)
 
 
@@ -64,10 +66,14 @@ def policy_with(*names: str) -> Any:  # noqa: ANN401 - a policy with any methods
     return type("Policy", (), {name: lambda *_: None for name in names})()
 
 
-@pytest.mark.parametrize("name", ["on_swap_charged", "on_dead_ower", "On_limit", "on_limits", "choose_a_device"])
+@pytest.mark.parametrize(
+    "name", ["on_swap_charged", "on_dead_ower", "On_limit", "on_limits", "choose_a_device"]
+)
 def test_a_misspelt_hook_beside_a_right_one_is_refused(name: str) -> None:
     swap = sc.Swap()
-    with pytest.raises(TypeError, match=f"Policy.{name} is no hook: the hooks are on_swap_charge, on_dead_owner"):
+    with pytest.raises(
+        TypeError, match=f"Policy.{name} is no hook: the hooks are on_swap_charge, on_dead_owner"
+    ):
         swap.set_memcg_policy(policy_with("on_refault", name))
     swap.set_memcg_policy(policy_with("on_refault", "named", "limits", "choice"))
     swap.check()
@@ -127,7 +133,7 @@ def test_a_hook_names_only_an_online_group_of_the_same_subsystem() -> None:
     with pytest.raises(sc.InvalidArgumentError, match="another"):
         swap.swap_in(entries[1])
     policy.answer = "roots"
-    with pytest.raises(sc.InvalidArgumentError, match='"roots" is not one of .*reparent_if_shared, root'):
+    with pytest.raises(sc.InvalidArgumentError, match=r'"roots" is not one of .*reparent_if_shared, root'):
         swap.swap_in(entries[2])
     swap.set_memcg_policy(None)
     swap.check()
@@ -142,7 +148,11 @@ def test_the_tree_of_the_older_hierarchy_shows_swap_and_memsw(capsys: pytest.Cap
     swap.shrink_swap_cache(100)
     facts = report.memcg_dict(group)
     page = sc.PAGE_SIZE
-    assert (facts["memory_bytes"], facts["swap_bytes"], facts["memsw_bytes"]) == (2 * page, 4 * page, 6 * page)
+    assert (facts["memory_bytes"], facts["swap_bytes"], facts["memsw_bytes"]) == (
+        2 * page,
+        4 * page,
+        6 * page,
+    )
     assert (facts["memory_max"], facts["swap_max"], facts["memsw_max"]) == (8 << 20, "max", 8 << 20)
     report.memcg_tree(swap.memcg)
     heading = capsys.readouterr().out.splitlines()[0]

@@ -99,7 +99,9 @@ def test_every_view_of_a_large_ghost_is_quick_and_small(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     cost = json.loads(run_limited(LISTINGS, tmp_path / "picture.png"))
     # Every call took milliseconds when this test was written; only the picture takes longer.
-    slow = {name: seconds for name, (seconds, _) in cost.items() if seconds > (5 if name == "plot_device" else 1)}
+    slow = {
+        name: seconds for name, (seconds, _) in cost.items() if seconds > (5 if name == "plot_device" else 1)
+    }
     large = {name: nr_bytes for name, (_, nr_bytes) in cost.items() if nr_bytes > 64 * MIB}
     assert (slow, large) == ({}, {})
 
@@ -149,7 +151,11 @@ def test_the_slots_of_a_ghost_end_with_its_last_cluster_in_use() -> None:
     [first, second] = [int(swap.alloc(9)) for _ in range(2)]
     swap.free(first, C)
     slots = ghost.slots()
-    assert (len(slots), slots[first : first + C], slots[second : second + C]) == (3 * C, bytes(C), b"\x01" * C)
+    assert (len(slots), slots[first : first + C], slots[second : second + C]) == (
+        3 * C,
+        bytes(C),
+        b"\x01" * C,
+    )
     swap.check()
 
 

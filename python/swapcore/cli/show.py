@@ -194,7 +194,8 @@ def _print_lists_and_map(swap: Swap, trace: str, nr_ops: int) -> None:
             for start in range(0, len(counts), nr)
             for part in [counts[start : start + nr]]
         ]
-        print(f"\nnull{device.type}: one character is {nr * SWAPFILE_CLUSTER} slots, blank is free, @ is full")
+        scale = f"one character is {nr * SWAPFILE_CLUSTER} slots"
+        print(f"\nnull{device.type}: {scale}, blank is free, @ is full")
         print("\n".join(report.fragmentation_map(used)))
     print(f"\n{trace}, {nr_ops} operations")
 

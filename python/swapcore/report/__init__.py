@@ -234,17 +234,18 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
 
     Returns:
         ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes``, ``swap_max``,
-        ``memsw_bytes``, ``memsw_max``, ``events`` (the events of the group itself by name) and ``children`` (a
-        list of such dicts). An amount is a number of bytes, a limit can be ``"max"``, and both are None for the
-        root of ``v2``, which has no such files. Memsw is memory and swap together: it is None with ``v2``. With
-        ``v1``, ``swap_bytes`` is ``total_swap`` of ``memory.stat``, and swap alone has no limit.
+        ``memsw_bytes``, ``memsw_max``, ``events`` (the events of the group itself by name) and ``children``
+        (a list of such dicts). An amount is a number of bytes, a limit can be ``"max"``, and both are None
+        for the root of ``v2``, which has no such files. Memsw is memory and swap together, and None with ``v2``.
+        With ``v1``, ``swap_bytes`` is ``total_swap`` of ``memory.stat``, and swap alone has no limit.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
 
 
 def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
-    """Prints a group and the groups below it, one line for each group. With ``v1``, a column ``MEMSW / MAX`` has
-    memory and swap together.
+    """Prints a group and the groups below it, one line for each group.
+
+    With ``v1``, a column ``MEMSW / MAX`` has memory and swap together.
 
     Args:
         root: The topmost group.
@@ -256,7 +257,10 @@ def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
         [
             f"{'  ' * depth}{facts['name'] or facts['path']}",
             "online" if facts["is_online"] else "offline",
-            *(f"{format_limit(facts[f'{name}_bytes'])} / {format_limit(facts[f'{name}_max'])}" for name in amounts),
+            *(
+                f"{format_limit(facts[f'{name}_bytes'])} / {format_limit(facts[f'{name}_max'])}"
+                for name in amounts
+            ),
             *(str(facts["events"][name]) for name in _MEMCG_EVENTS),
         ]
         for depth, facts in _memcg_lines(root, 0)
