@@ -236,7 +236,7 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
         ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes``, ``swap_max``,
         ``memsw_bytes``, ``memsw_max``, ``events`` (the events of the group itself by name) and ``children``
         (a list of such dicts). An amount is a number of bytes, a limit can be ``"max"``, and both are None
-        for the root of ``v2``, which has no such files. Memsw is memory and swap together, and None with ``v2``.
+        for the root of ``v2``, which has no such files. Memsw is memory and swap together, None with ``v2``.
         With ``v1``, ``swap_bytes`` is ``total_swap`` of ``memory.stat``, and swap alone has no limit.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
