@@ -22,7 +22,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(BUILT): $(RUST) pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,plot]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev,plot]'
 	@touch $@
 
 demo: $(BUILT)
@@ -30,20 +30,24 @@ demo: $(BUILT)
 
 test: test-rust test-python
 
+# The examples are left out, because `make lint` builds them.
+TEST_RUST := cargo test --locked --workspace --exclude swapcore-py
+
 test-rust:
-	cargo test --locked --workspace --exclude swapcore-py
+	$(TEST_RUST) --lib --tests
+	$(TEST_RUST) --doc
 
 # Builds the Rust tests and runs none. `.ci/run` builds them beside the extension, because the link of the extension
 # uses one core only.
 test-rust-build:
-	cargo test --locked --workspace --exclude swapcore-py --no-run
+	$(TEST_RUST) --lib --tests --no-run
 
 test-python: $(BUILT)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(BUILT)
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --profile test -- -D warnings
 	$(BIN)/ruff check python tests benches examples
 	$(BIN)/mypy
 

@@ -58,7 +58,7 @@ def bench_batch_through_numpy(benchmark: BenchmarkFixture, note: Note, swap: sc.
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_list_slice(benchmark: BenchmarkFixture, note: Note, size: int) -> None:
-    """Measures the removal and the return of a slice of a Python list, for comparison."""
+    """Measures the removal of a slice at the end of a Python list and its append, for comparison."""
     benchmark.group = f"batch-{size}"
     slots = list(range(65_536))
 
@@ -73,7 +73,7 @@ def bench_list_slice(benchmark: BenchmarkFixture, note: Note, size: int) -> None
 
 @pytest.mark.parametrize("size", SIZES)
 def bench_strategy_batch(benchmark: BenchmarkFixture, note: Note, strategy: str, size: int) -> None:
-    """Measures the batched methods of the `Strategy` trait, which comparisons use."""
+    """Measures a batched allocation and a batched free through the trait `Strategy`, as `compare` does."""
     benchmark.group = f"batch-{size}"
     allocator = resolve(strategy)(65_536, 1)
     assert allocator.alloc() > 0

@@ -1,4 +1,4 @@
-"""The cost of one allocation and one free from Python for each order, and the cost of a call alone."""
+"""Benchmarks of one allocation and one free from Python, by order, and of an empty call for comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bench_noop_method(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.benchmark(group="baseline")
 def bench_deque_pair(benchmark: BenchmarkFixture) -> None:
-    """Measures a pair on a free list of Python ints in a deque, for comparison."""
+    """Measures one allocation and one free on a free list of Python ints in a deque, for comparison."""
     slots = deque(range(4096))
     popleft, append = slots.popleft, slots.append
 
@@ -40,7 +40,7 @@ def bench_pair(benchmark: BenchmarkFixture, order: int) -> None:
     benchmark.group = f"pair-o{order}"
     swap = sc.Swap()
     swap.swapon(sc.Null("256M"))
-    # One run stays in use, so that no pair attaches or releases the swap table of the cluster.
+    # One run stays in use, so that no allocation attaches the cluster's swap table and no free releases it.
     swap.alloc(order)
     alloc, free = swap.alloc, swap.free
 
@@ -55,7 +55,7 @@ def bench_pair(benchmark: BenchmarkFixture, order: int) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def bench_strategy_pair(benchmark: BenchmarkFixture, strategy: str, order: int) -> None:
-    """Measures an allocation and a free through the `Strategy` trait, which comparisons use."""
+    """Measures one allocation and one free through the `Strategy` trait, as `compare` does."""
     from swapcore.strategy import resolve
 
     benchmark.group = f"pair-o{order}"

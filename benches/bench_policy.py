@@ -1,4 +1,4 @@
-"""The cost of a policy: no policy, the table form, and a Python hook for every event."""
+"""The cost of a group's policy: no policy, a table in the Rust core, and a Python hook for every event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEMORY_MAX = "16M"
 
 
 class Hooks:
-    """A policy with every hook. Each hook returns None, which leaves the decision to the kernel's rule."""
+    """A policy with every hook. Each hook returns None, so the core decides as the kernel does."""
 
     def answer(self, *_: object) -> None:
         """Returns None, the answer of each hook."""

@@ -1,7 +1,7 @@
-"""Measures the cost of layers in front of a device: no layer, a ghost with a table, zswap, or both.
+"""Measures the cost of layers in front of a device: no layer, a ghost with a virtual table, zswap, or both.
 
-Each round runs the same workload on every setup of `SETUPS` in random order. Ratios are relative to the bare
-device.
+A ghost keeps no pages; its virtual table records for each slot where the page lies. Each round runs the same
+workload on every setup of `SETUPS` in random order. Ratios are relative to the bare device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NR_OPS = 10_000
 TRACE = as_trace(mthp_mix(NR_OPS, size_pages=SIZE_PAGES))
 NR_FREED = 16_384
 SETUPS = {"plain": (False, None), "virtual": (True, None), "zswap": (False, "lz4"), "both": (True, "lz4")}
-"""For each setup, True if the setup has a ghost with a table, and the compressor of zswap or None."""
+"""For each setup, True if the setup has a ghost with a virtual table, and the compressor of zswap or None."""
 
 FIGURES = ("out_ns_per_page", "in_ns_per_page", "free_ns_per_page")
 

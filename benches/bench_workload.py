@@ -1,4 +1,4 @@
-"""The time that a strategy needs for a whole workload."""
+"""The time that a strategy, which is a slot allocator, needs to replay a whole workload."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROUNDS = 5
 
 @cache
 def workload(name: str) -> sc.Trace:
-    """Returns a workload; the cache makes each workload only once for all strategies."""
+    """Returns a workload; `functools.cache` keeps it, so all strategies replay the same object."""
     return load(name)
 
 
 @pytest.mark.parametrize("trace", WORKLOADS)
 def bench_workload(benchmark: BenchmarkFixture, strategy: str, trace: str) -> None:
-    """Measures a replay on a device that the workload fills to 90 %, but not the setup of the strategy."""
+    """Measures a replay on a device that the workload fills to 90 %; the strategy's setup is not timed."""
     benchmark.group = f"workload-{trace}"
     loaded = workload(trace)
     make = resolve(strategy)

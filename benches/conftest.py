@@ -32,7 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes pytest collect ``bench_*`` files and functions in this folder, but not in a run of the tests."""
     config.addinivalue_line("python_files", "bench_*.py")
     config.addinivalue_line("python_functions", "bench_")
-    # The folder of the call joins the import path, so that `--strategy MODULE:CLASS` finds modules there.
+    # The folder where pytest was called joins the import path, so that `--strategy MODULE:CLASS` finds
+    # modules there.
     sys.path.insert(0, str(config.invocation_params.dir))
 
 

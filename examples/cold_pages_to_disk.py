@@ -38,8 +38,9 @@ def main() -> None:
     pool_bytes = swap.zswap.stats()["pool_total_size"]
     print(f"swapped out: {where(swap, mm, first)}, {pool_bytes >> 10} KiB of pools")
 
-    # Each call looks at up to 32 pages. The calls of the first round write no page, because each page has a
-    # second chance, which the first look takes away.
+    # Each call of `shrink` looks at up to 32 pages in zswap. The first look at a page does not write the
+    # page, because it only takes away the page's second chance (its reference bit). The next look writes the
+    # page.
     written_pages, nr_looks = 0, 0
     while written_pages < PAGES // 2:
         try:

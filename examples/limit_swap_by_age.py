@@ -23,7 +23,7 @@ class LimitSwapByAge:
     """Refuses swap to each group that has more old slots than `BUDGET_PAGES`."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Starts without counts for any group."""
+        """Starts with no charge counted and no group over its budget."""
         self.swap = swap
         self.asked, self.refused_pages = Counter[sc.MemCgroup](), Counter[sc.MemCgroup]()
         self.is_over: dict[sc.MemCgroup, bool] = {}
@@ -51,7 +51,7 @@ def run(swap: sc.Swap, policy: LimitSwapByAge, name: str, work: Workload) -> Non
 
 
 def main() -> None:
-    """Runs a workload that comes back to its pages, and a workload that touches each page once."""
+    """Runs a workload that touches its pages again and again, and one that touches each page once."""
     swap = sc.Swap()
     swap.swapon(sc.Zram("128M"))
     policy = LimitSwapByAge(swap)

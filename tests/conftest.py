@@ -45,7 +45,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of one CPU without a device; `check` runs after the test."""
+    """Returns a subsystem of one CPU without a device; `Swap.check` runs after the test."""
     made = sc.Swap()
     yield made
     made.check()
@@ -61,7 +61,7 @@ def faulty(swap: sc.Swap) -> sc.Faulty:
 
 @pytest.fixture(scope="session")
 def small() -> sc.Trace:
-    """Returns a small made-up workload that fits a device of 8192 pages."""
+    """Returns a small generated trace of swap operations that fits a device of 8192 pages."""
     return trace.as_trace(trace.mthp_mix(5_000, size_pages=SMALL_PAGES))
 
 

@@ -21,9 +21,11 @@ from ._core import (
     SWAPFILE_CLUSTER,
     Accesses,
     Folio,
+    FolioLock,
     MemcgFile,
     MemCgroup,
     Mm,
+    Shmem,
     Storage,
     Strategy,
     Swap,
@@ -54,6 +56,8 @@ from .storage import Faulty, File, Ghost, Null, Ram, Zram
 from .storage.zswap import Zswap
 
 if TYPE_CHECKING:
+    from .arrays import MmArray
+    from .kinds import ClusterFlag, EventKind, SlotKind, SwpFlag
     from .running.compare import compare
     from .running.folios import replay
 
@@ -66,10 +70,13 @@ __all__ = [
     "SWAPFILE_CLUSTER",
     "Accesses",
     "AlreadyCachedError",
+    "ClusterFlag",
     "EntryGoneError",
+    "EventKind",
     "Faulty",
     "File",
     "Folio",
+    "FolioLock",
     "Ghost",
     "GroupExistsError",
     "InvalidArgumentError",
@@ -77,9 +84,12 @@ __all__ = [
     "MemCgroup",
     "MemcgFile",
     "Mm",
+    "MmArray",
     "Null",
     "Ram",
     "RefOverflowError",
+    "Shmem",
+    "SlotKind",
     "Storage",
     "Strategy",
     "Swap",
@@ -91,6 +101,7 @@ __all__ = [
     "SwapIOError",
     "SwapMemoryError",
     "SwpEntry",
+    "SwpFlag",
     "TooManySwapfilesError",
     "Trace",
     "Zram",
@@ -107,9 +118,9 @@ __all__ = [
 # The folders and modules of the package, the lowest layer first, one layer in a line. A module imports only
 # from its own folder and from the lines above its own line. tests/house/test_layers.py checks this order.
 # layers:
-# exceptions
+# exceptions kinds
 # size
-# storage policy strategy
+# storage policy strategy arrays
 # trace
 # workloads
 # report
@@ -130,16 +141,24 @@ if is_debug_build:
 
 
 def __getattr__(name: str) -> object:
-    """Imports `compare`, `replay` and `__version__` on first use.
+    """Imports `compare`, `replay`, `MmArray`, `__version__` and the enums of `kinds` on first use.
 
-    `compare` and `replay` need NumPy, and `__version__` needs the metadata of the package. Both imports are
-    rarely needed, so ``import swapcore`` leaves them out.
+    `compare`, `replay` and `MmArray` need NumPy, and `__version__` needs the metadata of the package.
+    These imports are rarely needed, so ``import swapcore`` leaves them out.
     """
     value: object
     if name == "compare":
         from .running.compare import compare as value
     elif name == "replay":
         from .running.folios import replay as value
+    elif name == "MmArray":
+        from .arrays import MmArray
+
+        value = MmArray
+    elif name in {"ClusterFlag", "EventKind", "SlotKind", "SwpFlag"}:
+        from . import kinds
+
+        value = getattr(kinds, name)
     elif name == "__version__":
         from importlib.metadata import version
 

@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 from ._core_entries import SwpEntry
 from ._core_memcg import MemCgroup
 from ._core_results import ClusterColumns, DeviceMemory, SlotColumns, SwapHeader, ZswapPool
+from .kinds import SwpFlag
 
 @type_check_only
 class Geometry(Protocol):
@@ -71,15 +72,16 @@ class Storage:
         value is out of range."""
     @staticmethod
     def file(
-        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None = None,
-        fixpgsz: bool = False
+        path: str, *, direct: bool = False, is_block_device: bool | None = None, is_rotational: bool | None =
+        None, fixpgsz: bool = False
     ) -> Storage:
         """Opens a swap file or block device that has a header of mkswap.
 
         ``direct`` opens the file with ``O_DIRECT``. If ``is_block_device`` or ``is_rotational`` is None, the
         storage asks the system for the value. With ``fixpgsz``, a header for another page size (a power of
-        two up to 64 KiB) is written again for pages of 4096 bytes and the whole file, as by ``swapon
-        --fixpgsz``. Label, UUID and the first 1024 bytes stay; differs: bad pages stay bad pages.
+        two up to 64 KiB) is replaced by a header for pages of 4096 bytes that covers the whole file, as by
+        ``swapon --fixpgsz``. Label, UUID and the first 1024 bytes stay. Unlike with ``swapon``, bad pages
+        stay bad pages.
 
         Errors, with the file unchanged unless a write fails: EINVAL, no SWAPSPACE2 header, a header for
         another page size without ``fixpgsz`` (the message names both page sizes and the byte order), more
@@ -92,10 +94,11 @@ class Storage:
         header stay. Errors, with nothing changed: EINVAL, the label does not fit, or neither the storage nor
         a storage that it wraps is a `file`; `SwapBusyError` (EBUSY), the storage is on, because the kernel
         refuses writes to a swap file that is on; `SwapIOError`, the header cannot be read. If the write
-        fails, the header in the file is undefined. Detaches. Kernel: ``swaplabel`` of util-linux."""
+        fails, the header in the file is undefined. Releases the GIL. Kernel: ``swaplabel`` of util-linux."""
     @staticmethod
     def create_file(
-        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None, sparse: bool = False
+        path: str, pages: int, *, label: str = "", uuid: bytes, bad_pages: Sequence[int] | None = None,
+        sparse: bool = False
     ) -> None:
         """Makes a swap file of ``pages`` pages with a header and with mode 0600.
 
@@ -122,10 +125,10 @@ class Storage:
         value is out of range."""
     @staticmethod
     def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
-        """Makes a ghost: ``pages`` slots, header included, without a place for pages.
+        """Makes a ghost: a device of ``pages`` slots, header included, that stores no page data.
 
         With ``virtual_table`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
-        or ``hidden``. Errors: EINVAL. Kernel: the header-only swap file of the swap
+        or ``hidden``, see `swapcore.Ghost`. Errors: EINVAL. Kernel: the header-only swap file of the swap
         table series, phase IV."""
     @staticmethod
     def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
@@ -151,7 +154,7 @@ class Storage:
         """Numbers of the slots that are never handed out."""
     @property
     def is_rotational(self) -> bool:
-        """True if seeks cost time, so all CPUs share one position of allocation."""
+        """True if seeks cost time; all CPUs then allocate from one shared next slot."""
     @property
     def is_block_device(self) -> bool:
         """True for a block device; False for a regular file, which takes only single pages."""
@@ -160,32 +163,34 @@ class Storage:
         """True if the storage takes discards."""
     @property
     def label(self) -> str:
-        """The label in the header of a `file`, see `swaplabel`. Errors: EINVAL, another storage."""
+        """The label in the header of a `file`, see `swaplabel`. Errors: EINVAL, the storage is no `file`."""
     @property
     def uuid(self) -> bytes:
-        """The UUID in the header of a `file`, 16 bytes, see `swaplabel`. Errors: EINVAL, another storage."""
+        """The UUID in the header of a `file`, 16 bytes, see `swaplabel`. Errors: EINVAL, the storage is no
+        `file`."""
     @property
     def mem_limit_bytes(self) -> int:
         """The limit on the memory of a `zram` in bytes; 0 means no limit. Kernel: ``mem_limit``.
 
         Settable, also while the storage is on; a set rounds up to pages. Stored pages stay. While the memory
         in use is above the limit, every write of a page that needs memory fails with ENOMEM. Errors: EINVAL,
-        another storage, or not 0 to 2**64 - 1."""
+        the storage is no `zram`, or the value is not 0 to 2**64 - 1."""
     @mem_limit_bytes.setter
     def mem_limit_bytes(self, mem_limit_bytes: int) -> None: ...
     def reset_mem_used_max(self) -> None:
-        """Lets ``mem_used_max`` of a `zram` start again at the present use.
+        """Sets ``mem_used_max`` of a `zram` to the memory that is in use now.
 
-        Errors: EINVAL, another storage. Kernel: a write of 0 to ``mem_used_max``."""
+        Errors: EINVAL, the storage is no `zram`. Kernel: a write of 0 to ``mem_used_max``."""
     def reset(self) -> None:
         """Drops all pages of a `zram`, gives their memory back, zeroes the statistics and removes the limit.
 
-        Errors, with nothing changed: `SwapBusyError` (EBUSY), the storage is on; EINVAL, another storage.
-        Detaches. Kernel: a write to ``reset``; differs: size and algorithm stay."""
+        Errors, with nothing changed: `SwapBusyError` (EBUSY), the storage is on; EINVAL, the storage is no
+        `zram`. Releases the GIL. Kernel: a write to ``reset``; differs: size and algorithm stay."""
     @property
     def is_synchronous(self) -> bool:
-        """True if the storage is as fast as memory. A swap-in from such a storage reads no other page ahead
-        and gives the slot up."""
+        """True if the storage is as fast as memory. A page fault on such a storage reads no other page ahead,
+        and frees the slot once its page is in memory and no reference to the slot is left. Kernel:
+        `SWP_SYNCHRONOUS_IO`."""
     def stats(self) -> dict[str, int]:
         """Returns the figures of the storage by name; figures of zram have the names of the kernel's
         ``mm_stat`` and ``io_stat``.
@@ -215,14 +220,22 @@ class Storage:
 class SwapDevice:
     """A device that is turned on, returned by `Swap.swapon`. Kernel: `struct swap_info_struct`.
 
-    Once the device is turned off, all attributes but ``is_on`` raise `EntryGoneError` (ENOENT)."""
+    Once the device is turned off, all attributes but ``is_on`` raise `EntryGoneError` (ENOENT).
+
+    ``with swap.swapon(...) as device`` turns the device off at its end, as `Swap.swapoff` without ``unuse``
+    does; a device that is off already is no error. The end raises `SwapBusyError` (EBUSY) while slots with
+    data have references, and the device stays on. After an exception in the block the end raises no error of
+    its own, but adds it to the exception as a note."""
+
+    def __enter__(self) -> SwapDevice: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
 
     @property
     def type(self) -> int:
         """The swap type, which is the number of the device."""
     @property
     def kind(self) -> Literal["partition", "file", "ghost"]:
-        """The type that ``/proc/swaps`` shows."""
+        """The kind of device that the column ``Type`` of ``/proc/swaps`` shows."""
     @property
     def visibility(self) -> Literal["visible", "listed", "hidden"] | None:
         """How listings and totals treat a ghost; None for other devices."""
@@ -241,13 +254,13 @@ class SwapDevice:
     @property
     def limit_pages(self) -> int:
         """First slot that is not handed out: ``max_pages``, or less while slots in use keep a ghost from
-        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from here on."""
+        shrinking; see `Swap.resize`. ``nr_swap_pages`` counts no free slot from this slot on."""
     @property
     def inuse_pages(self) -> int:
         """Number of slots in use."""
     @property
-    def flags(self) -> list[str]:
-        """Names of the SWP_* flags that are set."""
+    def flags(self) -> list[SwpFlag]:
+        """The SWP_* flags that are set, which are also the texts of their names."""
     @property
     def is_on(self) -> bool:
         """False once the device is turned off; the property never raises."""
@@ -257,21 +270,27 @@ class SwapDevice:
     def memory(self) -> DeviceMemory:
         """Returns exact byte counts of the device."""
     def clusters(self) -> ClusterColumns:
-        """Returns columns of the properties of all clusters, in native byte order, for ``np.frombuffer``.
+        """Returns columns of the properties of all clusters.
+
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(device.clusters())`` has one row
+        for each cluster.
 
         Clusters are in the order of their numbers; a ghost lists only the clusters that exist. Each cluster
         is locked on its own, so two rows can show different moments."""
     def slots(self) -> bytes:
-        """Returns one byte for each of ``max_pages`` slots: 0 free, 1 swapped out, 2 in the swap cache, 3
-        bad, 4 pointer (the slot keeps the page of a virtual slot).
+        """Returns one byte for each of ``max_pages`` slots, a `swapcore.SlotKind`: 0 free, 1 swapped out, 2
+        in the swap cache, 3 bad, 4 pointer (the slot keeps the page of a virtual slot).
 
-        The bytes of a ghost end with the last cluster that has a slot in use; the slots after it are free. The
-        call takes no locks, so two bytes can show different moments."""
+        ``np.frombuffer(device.slots(), "u1")`` is a view without a copy. The bytes of a ghost end with the
+        last cluster that has a slot in use; the slots after it are free. The call takes no locks, so two bytes
+        can show different moments."""
     def used_slots(self) -> SlotColumns:
-        """Returns columns of all slots that are not free, in native byte order, for ``np.frombuffer``.
+        """Returns columns of all slots that are not free, read-only buffers, for NumPy and pandas.
 
-        Slots are in the order of their numbers. The time and the size of the result follow the clusters that were
-        ever used, not the size of the device. The call takes no locks, so two rows can show different moments."""
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(device.used_slots())`` has one row
+        for each slot that is not free. Slots are in the order of their numbers. The time and the size of the
+        result follow the clusters that were ever used, not the size of the device. The call takes no locks, so
+        two rows can show different moments."""
 
 @final
 class ZswapHandle:
@@ -323,12 +342,12 @@ class ZswapHandle:
             pool_total_size: bytes of all pools.
             stored_pages: pages in all pools now.
             stored_incompressible_pages: pages among ``stored_pages`` that are kept uncompressed.
-            entry_bytes: bytes of the memory for entries now: 64 entries share a piece of memory."""
+            entry_bytes: bytes of memory of zswap's entries now, which are allocated 64 at a time."""
     def pools(self) -> list[ZswapPool]:
         """Returns the figures of each pool; the pool that takes new pages is the first."""
     def set_faults(
-        self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float = 0.0,
-        seed: int = 0
+        self, *, entry_alloc: float = 0.0, pool_alloc: float = 0.0, compress: float = 0.0, decompress: float =
+        0.0, seed: int = 0
     ) -> None:
         """Replaces the failures to inject, each with a probability, 0.0 to 1.0; a call without arguments
         plans no failure.
@@ -341,8 +360,8 @@ class ZswapHandle:
 
         Errors: `AlreadyCachedError` (EEXIST), the slot is cached; ENOENT, the page is not in zswap;
         `MemoryError`, no memory, or there is no slot on another device for the page of a virtual slot;
-        EINVAL, the slot is of a ghost without a table; `SwapIOError`, the data is damaged, or the write
-        failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
+        EINVAL, the slot is of a ghost without a virtual table; `SwapIOError`, the data is damaged, or the
+        write failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
     def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
         """Writes up to 32 of the coldest pages of a group (None: root) to devices; returns the number of
         written pages.
@@ -358,9 +377,9 @@ class ZswapHandle:
 def parse_swap_header(page: Buffer) -> SwapHeader:
     """Reads a SWAPSPACE2 header page of 4096 bytes, in either byte order.
 
-    ``page`` may be longer: with the first 65536 bytes of a swap area, a header for another page size is
-    named. Errors: EINVAL, no signature, another page size, bad version, last page 0, or more than 637 bad
-    pages."""
+    ``page`` may be longer: if ``page`` has the first 65536 bytes of a swap area, the error for a header of
+    another page size names this page size. Errors: EINVAL, no signature, another page size, bad version, last
+    page 0, or more than 637 bad pages."""
 
 def build_swap_header(
     last_page: int, bad_pages: Sequence[int] = ..., uuid: bytes = ..., label: str = ...

@@ -6,6 +6,8 @@ The dicts are plain `dict`s at run time; import their names under `typing.TYPE_C
 from collections.abc import Sequence
 from typing import Literal, TypedDict, final, type_check_only
 
+from ._core_memory import Mm
+
 @type_check_only
 class MemoryEvents(TypedDict):
     """The counts of ``memory.events``."""
@@ -19,12 +21,12 @@ class MemoryEvents(TypedDict):
     oom: int
     """Number of charges that failed although reclaim ran."""
     oom_kill: int
-    """Always 0, because no task is killed here."""
+    """Always 0, because swapcore kills no task."""
     oom_group_kill: int
-    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; no task is
-    killed here."""
+    """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; swapcore
+    kills no task."""
     sock_throttled: int
-    """Always 0, because there are no sockets here."""
+    """Always 0, because swapcore has no sockets."""
 
 @type_check_only
 class SwapEvents(TypedDict):
@@ -46,14 +48,15 @@ class OomControl(TypedDict):
     under_oom: int
     """Always 0, because a charge that finds no memory fails."""
     oom_kill: int
-    """Always 0, because no task is killed here."""
+    """Always 0, because swapcore kills no task."""
 
 @final
 class MemcgFile:
     """An open file of a group, made by `MemCgroup.open`. Kernel: a file descriptor.
 
-    A write to ``memory.peak`` or ``memory.swap.peak`` through the object resets the peak for this object alone.
-    The object keeps its group alive, but not online. A ``with`` statement closes the file at its end."""
+    A write to ``memory.peak`` or ``memory.swap.peak`` through the object resets the peak for this object
+    alone. The object keeps its group alive, but not online. A ``with`` statement closes the file at its
+    end."""
 
     @property
     def name(self) -> str:
@@ -66,9 +69,11 @@ class MemcgFile:
 
         Errors: EBADF, the file is closed; EINVAL, the file is write-only. Kernel: `pread` at offset 0."""
     def write(self, value: str | int, *, nonblock: bool = False) -> None:
-        """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Detaches.
+        """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Releases the
+        GIL.
 
-        Errors: EBADF, the file is closed; the errors of `MemCgroup.write`. Kernel: `write`, ``O_NONBLOCK``."""
+        Errors: EBADF, the file is closed; the errors of `MemCgroup.write`. Kernel: `write`,
+        ``O_NONBLOCK``."""
     def close(self) -> None:
         """Closes the file; a second call changes nothing. Kernel: `close`."""
     def __enter__(self) -> MemcgFile: ...
@@ -83,12 +88,14 @@ class MemCgroup:
 
     Each file of a group is an attribute, with underscores for dots: ``group.memory_max = "1G"``. Amounts are
     bytes. A set takes an int, or a text with a unit in the kernel's form, and rounds the amount down to
-    pages. A file with a number reads as an int, a file with lines of keys and values as a dict, and any other
+    pages. A set of an attribute and a keyword of `create` also take the forms ``"1.5G"`` and ``"1GiB"``, which
+    the kernel's files and `write` do not. A file with a number reads as an int, a file with lines of keys and values as a dict, and any other
     text (``"max"``) as a str. An attribute raises AttributeError if the group does not have its file. A v1
     group has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
     ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback``. Two files are write-only:
     ``memory_reclaim`` (v2) reclaims a number of bytes, and ``memory_force_empty`` (v1) reclaims as many pages
-    as possible.
+    as possible. ``dir(group)``, and completion with it, has the files that the group has. A read of an
+    attribute of a write-only file is an AttributeError, because ``hasattr`` and completion read attributes.
 
     Errors of a set: EACCES, the file is read-only; EINVAL, the file does not take the text; ENODEV, the group
     is removed; EAGAIN, ``memory_reclaim`` reclaimed too little. A file of a removed group can still be read.
@@ -110,6 +117,18 @@ class MemCgroup:
     def children(self) -> list[MemCgroup]:
         """The online groups directly below this group, in the order of their creation."""
     @property
+    def dying_children(self) -> list[MemCgroup]:
+        """The removed groups directly below this group that still exist, in the order of their creation.
+
+        Memory, slots, objects or groups below refer to such a group. Kernel: ``nr_dying_descendants`` of
+        ``cgroup.stat`` counts them."""
+    @property
+    def tasks(self) -> list[Mm]:
+        """The address spaces of the group alone, in the order of their creation.
+
+        A set of `Mm.memcg` moves a task to another group. Kernel: ``cgroup.procs``, as objects instead of
+        process ids."""
+    @property
     def is_online(self) -> bool:
         """False once the group is removed."""
     def create(self, name: str, **files: str | int) -> MemCgroup:
@@ -126,7 +145,7 @@ class MemCgroup:
         Errors: EBUSY, the group has tasks or groups below it, or, with the switch ``lru_reparent``, a folio
         that a handle locked (``Folio.locked``); ENODEV, the group is already removed; EINVAL, the group is
         root.
-        Detaches. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
+        Releases the GIL. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
         `mem_cgroup_css_offline`."""
     def read(self, file: str) -> str:
         """Returns the text of a file; the files of a removed group stay readable.
@@ -135,10 +154,11 @@ class MemCgroup:
     def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
         """Writes a value to a file; with ``nonblock``, a write of a limit below usage does not reclaim.
 
-        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of a set
-        of an attribute. Kernel: `write`, ``O_NONBLOCK``."""
+        Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of
+        setting an attribute, see `MemCgroup`. Kernel: `write`, ``O_NONBLOCK``."""
     def open(self, file: str) -> MemcgFile:
-        """Opens a file. `read`, `write` and attributes of the group share one descriptor of their own.
+        """Opens a file of the group. The calls of `read` and `write` and the attributes of the group do not
+        use this open file; they all share another file descriptor.
 
         Errors: ENOENT, the group has no such file; ENODEV, the group is removed. Kernel: `open`."""
     def counters(self) -> dict[str, int]:
@@ -153,12 +173,13 @@ class MemCgroup:
             swap_watermark_pages: v2: the highest value that ``swap_pages`` had.
             memsw_watermark_pages: v1: the highest value that ``memsw_pages`` had.
             memory_failcnt: charges that the memory limit refused.
-            swap_failcnt: charges that the limit of swap refused; on v1, the limit of memory and swap.
+            swap_failcnt: charges that the swap limit refused; on v1, that the limit on memory and swap
+                together refused.
             swapcached_pages: the group's own pages in the swap cache.
             id: the private id, 1 for root; a released id is given to a later group.
             id_refs: pins of the private id: one while the group is online, and one for each slot that records
                 it.
-            css_refs: references that keep the group alive, with the reference of this object.
+            css_refs: references that keep the group alive, including the reference of this object.
             memory_underflow_pages: pages of memory that were uncharged without a charge; a value above 0 is a
                 defect.
             swap_underflow_pages: pages of swap that were uncharged without a charge; above 0 only with
@@ -179,8 +200,8 @@ class MemCgroup:
 
         Keys:
             anon: bytes of anonymous pages charged.
-            file: bytes of pages of files in memory, because there are no other files here.
-            shmem: bytes of pages of files in memory.
+            file: the same value as ``shmem``, because swapcore has no other files than shmem files.
+            shmem: bytes of pages of shmem files.
             zswap: bytes of compressed pages in zswap.
             zswapped: bytes of pages in zswap before compression.
             zswap_incomp: pages that zswap stores as they are, because they do not compress.
@@ -188,24 +209,24 @@ class MemCgroup:
             anon_thp: bytes of anonymous pages in large folios.
             inactive_anon: bytes of anonymous pages on the inactive list.
             active_anon: bytes of anonymous pages on the active list.
-            inactive_file: always 0, because there are no file pages here.
-            active_file: always 0, because there are no file pages here.
+            inactive_file: always 0, because swap-backed pages are on the anonymous lists.
+            active_file: always 0, because swap-backed pages are on the anonymous lists.
             unevictable: bytes of pages that must stay in memory.
             workingset_refault_anon: anonymous pages that came back after eviction.
-            workingset_refault_file: always 0, because every page is anonymous here.
+            workingset_refault_file: always 0, because swapcore has only swap-backed pages.
             workingset_activate_anon: anonymous pages that came back so soon that they became active.
-            workingset_activate_file: always 0, because every page is anonymous here.
+            workingset_activate_file: always 0, because swapcore has only swap-backed pages.
             workingset_restore_anon: anonymous pages that came back and had been in the working set.
-            workingset_restore_file: always 0, because every page is anonymous here.
+            workingset_restore_file: always 0, because swapcore has only swap-backed pages.
             pgscan: pages that reclaim looked at.
             pgsteal: pages that reclaim freed.
-            pgscan_kswapd: always 0, because there is no kswapd here.
+            pgscan_kswapd: always 0, because swapcore has no kswapd.
             pgscan_direct: the part of ``pgscan`` in reclaim because of a limit or a lack of memory.
-            pgscan_khugepaged: always 0, because there is no khugepaged here.
+            pgscan_khugepaged: always 0, because swapcore has no khugepaged.
             pgscan_proactive: the part of ``pgscan`` that ``memory.reclaim`` asked for.
-            pgsteal_kswapd: always 0, because there is no kswapd here.
+            pgsteal_kswapd: always 0, because swapcore has no kswapd.
             pgsteal_direct: the part of ``pgsteal`` in reclaim because of a limit or a lack of memory.
-            pgsteal_khugepaged: always 0, because there is no khugepaged here.
+            pgsteal_khugepaged: always 0, because swapcore has no khugepaged.
             pgsteal_proactive: the part of ``pgsteal`` that ``memory.reclaim`` asked for.
             pswpin: pages read from a device.
             pswpout: pages written to a device.
@@ -222,12 +243,12 @@ class MemCgroup:
             zswpwb_proactive_b: compressed bytes of pages that ``memory.reclaim`` wrote back from zswap.
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
-            cache: v1: bytes of pages of files in memory, because there are no other files here.
+            cache: v1: the same value as ``shmem``, because swapcore has no other files than shmem files.
             rss: v1: bytes of anonymous pages charged.
             rss_huge: v1: bytes of anonymous pages in large folios.
-            mapped_file: v1: always 0, because every page is anonymous here.
-            dirty: v1: always 0, because every page is anonymous here.
-            writeback: v1: always 0, because every page is anonymous here.
+            mapped_file: v1: always 0, because swapcore has only swap-backed pages.
+            dirty: v1: always 0, because swapcore has only swap-backed pages.
+            writeback: v1: always 0, because swapcore has only swap-backed pages.
             swap: v1: bytes of slots charged.
             pgpgin: v1: pages charged.
             pgpgout: v1: pages uncharged."""
@@ -238,17 +259,18 @@ class MemCgroup:
         """Replaces the policy of this group; a group that is made below this group afterwards starts with the
         same policy, except for the devices. Kernel: none.
 
-        Each call sets all four rules, so an argument that is left out resets its rule to the default. ``allow_swap``
-        says whether folios of the group may be swapped out. ``dead_owner`` is a word of the switch
-        ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
+        Each call sets all four rules, so an argument that is left out resets its rule to the default.
+        ``allow_swap`` says whether folios of the group may be swapped out. ``dead_owner`` is a word of the
+        switch ``dead_swapin``; None takes the value of the switch. ``devices`` are the swap types of the
         devices that may hold data of the group, the best first, as far as the groups above allow these
         devices; None allows the devices of the group above, and for root all devices, by priority. If a
         virtual device is among them, only the real devices among them back its slots, and without a real
         device the data stays in zswap. ``refault`` is ``activate`` (each page that comes back becomes active)
-        or ``never`` (no page becomes active); None takes the rule of the working set.
+        or ``never`` (no page becomes active); with None a page becomes active if its refault distance is
+        within the working set.
 
-        Errors: EINVAL, unknown word, a rule that the owner store cannot keep, no device, or a device that is
-        not on; ENODEV, the group is removed."""
+        Errors: EINVAL, unknown word, a rule that the switch ``owner_store`` does not allow, no device, or a
+        device that is not on; ENODEV, the group is removed."""
 
     # The files of v2.
 
@@ -258,9 +280,9 @@ class MemCgroup:
         no such file."""
     @property
     def memory_peak(self) -> int:
-        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. A write of any text but the
-        empty one resets the value for `read` and this attribute, not for a file of `open`; root has no such
-        file."""
+        """``memory.peak``: the highest value that ``memory_current`` had, in bytes. A write of any text but
+        the empty one resets the value for `read` and this attribute, not for a file of `open`; root has no
+        such file."""
     @memory_peak.setter
     def memory_peak(self, value: str | int) -> None: ...
     @property
@@ -271,8 +293,8 @@ class MemCgroup:
     def memory_min(self, value: str | int) -> None: ...
     @property
     def memory_low(self) -> int | Literal["max"]:
-        """``memory.low``: bytes that reclaim takes only after all other memory, as far as the groups above have
-        this protection. Settable; root has no such file."""
+        """``memory.low``: bytes that reclaim takes only after all other memory, as far as the groups above
+        have this protection. Settable; root has no such file."""
     @memory_low.setter
     def memory_low(self, value: str | int) -> None: ...
     @property
@@ -289,15 +311,15 @@ class MemCgroup:
     def memory_max(self, value: str | int) -> None: ...
     @property
     def memory_events(self) -> MemoryEvents:
-        """``memory.events``: counts of the group and all groups below; with the switch ``memory_localevents``, of
-        the group alone. Read-only; root has no such file."""
+        """``memory.events``: counts of the group and all groups below; with the switch
+        ``memory_localevents``, of the group alone. Read-only; root has no such file."""
     @property
     def memory_events_local(self) -> MemoryEvents:
         """``memory.events.local``: counts of the group alone. Read-only; root has no such file."""
     @property
     def memory_oom_group(self) -> int:
-        """``memory.oom.group``: 1 when the group with all groups below is one workload for the OOM killer, else
-        0. Settable; root has no such file."""
+        """``memory.oom.group``: 1 when the group with all groups below is one workload for the OOM killer,
+        else 0. Settable; root has no such file."""
     @memory_oom_group.setter
     def memory_oom_group(self, value: str | int) -> None: ...
     @property
@@ -306,8 +328,8 @@ class MemCgroup:
         has no such file."""
     @property
     def memory_swap_peak(self) -> int:
-        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets the
-        value as that of ``memory_peak``; root has no such file."""
+        """``memory.swap.peak``: the highest value that ``memory_swap_current`` had, in bytes. A write resets
+        the value in the same way as a write to ``memory_peak`` does; root has no such file."""
     @memory_swap_peak.setter
     def memory_swap_peak(self, value: str | int) -> None: ...
     @property
@@ -324,8 +346,8 @@ class MemCgroup:
     def memory_swap_max(self, value: str | int) -> None: ...
     @property
     def memory_swap_events(self) -> SwapEvents:
-        """``memory.swap.events``: counts of the group and all groups below, or as ``memory_events`` of the group
-        alone. Read-only; root has no such file."""
+        """``memory.swap.events``: counts of the group and all groups below; with the switch
+        ``memory_localevents``, of the group alone. Read-only; root has no such file."""
     @property
     def memory_zswap_current(self) -> int:
         """``memory.zswap.current``: bytes of compressed pages of the group and all groups below. Read-only;
@@ -338,9 +360,9 @@ class MemCgroup:
     def memory_zswap_max(self, value: str | int) -> None: ...
     @property
     def memory_zswap_writeback(self) -> int:
-        """``memory.zswap.writeback``: 1 if pages of the group may be written to a device, else 0: with 0, zswap
-        writes none of the pages back, and a swap-out that zswap refuses fails. The file has no effect while
-        zswap is disabled. Settable; root has this file too."""
+        """``memory.zswap.writeback``: 1 if pages of the group may be written to a device, else 0: with 0,
+        zswap writes none of the pages back, and a swap-out that zswap refuses fails. The file has no effect
+        while zswap is disabled. Settable; root has this file too."""
     @memory_zswap_writeback.setter
     def memory_zswap_writeback(self, value: str | int) -> None: ...
     @property
@@ -368,7 +390,7 @@ class MemCgroup:
     def memory_max_usage_in_bytes(self, value: str | int) -> None: ...
     @property
     def memory_failcnt(self) -> int:
-        """``memory.failcnt``: charges that the limit refused. Any write sets 0."""
+        """``memory.failcnt``: charges that the limit on memory refused. Any write sets 0."""
     @memory_failcnt.setter
     def memory_failcnt(self, value: str | int) -> None: ...
     @property
@@ -403,6 +425,18 @@ class MemCgroup:
         Errors of a set: EINVAL, the group is root."""
     @memory_oom_control.setter
     def memory_oom_control(self, value: str | int) -> None: ...
+    @property
+    def memory_use_hierarchy(self) -> int:
+        """``memory.use_hierarchy``: always 1, because every group is hierarchical. A set of 1 changes
+        nothing. Errors of a set: EINVAL, any other value."""
+    @memory_use_hierarchy.setter
+    def memory_use_hierarchy(self, value: str | int) -> None: ...
+    @property
+    def memory_move_charge_at_immigrate(self) -> int:
+        """``memory.move_charge_at_immigrate``: always 0, because a task that moves takes no charge along. A
+        set of 0 changes nothing. Errors of a set: EINVAL, any other value."""
+    @memory_move_charge_at_immigrate.setter
+    def memory_move_charge_at_immigrate(self, value: str | int) -> None: ...
     def __setattr__(self, name: str, value: str | int, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -1,13 +1,16 @@
 """Memory of the Rust core: folios and address spaces. At run time these classes are in `_core`."""
 
+from collections.abc import Sequence
 from typing import final
 
+from numpy.typing import DTypeLike
 from typing_extensions import Buffer
 
 from ._core_devices import SwapDevice
 from ._core_entries import SwpEntry
 from ._core_memcg import MemCgroup
 from ._core_results import PageoutReport
+from .arrays import MmArray
 
 @final
 class Folio:
@@ -61,9 +64,9 @@ class Folio:
         """True while the folio lock is taken; settable. Kernel: `PG_locked`.
 
         A set to True takes the lock for this handle if the lock is free; a set to False releases the lock
-        that this handle took. A call that needs the lock of a folio while a handle has it raises
-        `SwapBusyError` (EBUSY) at once. The exception is `MemCgroup.remove` with the switch ``lru_reparent``:
-        it waits for the lock, so it hangs."""
+        that this handle took. `Swap.locked` takes the lock for a ``with`` block, or raises. A call that needs
+        the lock of a folio while a handle has it raises `SwapBusyError` (EBUSY) at once. The exception is
+        `MemCgroup.remove` with the switch ``lru_reparent``: it waits for the lock, so it hangs."""
     @locked.setter
     def locked(self, locked: bool) -> None: ...
     @property
@@ -107,16 +110,29 @@ class Folio:
         Errors: EINVAL, the range ends beyond the folio; `SwapBusyError` (EBUSY), a view exists."""
 
 @final
+class FolioLock:
+    """The lock of a folio for a ``with`` block, made by `Swap.locked`. Kernel: `folio_lock`, `folio_unlock`.
+
+    The block begins with the lock taken, and gets the folio. Its end releases the lock, also after an
+    exception. Errors at the beginning of the block: `SwapBusyError` (EBUSY), this handle or another handle
+    has the lock; `EntryGoneError` (ENOENT), the handle is empty. The beginning of the block waits while an
+    operation of another thread has the lock. Releases the GIL."""
+
+    def __enter__(self) -> Folio: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
+
+@final
 class Mm:
     """One address space: pages are faulted in, shared after a fork, swapped out and swapped in. Kernel:
     `struct mm_struct`.
 
     `Swap.mm` makes address spaces. A page number times `PAGE_SIZE` is an address. When the object is dropped,
     all pages are unmapped, and memory and slots that no other address space uses are freed. Each call
-    detaches from the interpreter. If a signal handler raises, the call ends between two pages."""
+    releases the GIL. If a signal handler raises, the call ends between two pages."""
 
     def mmap(
-        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False, is_uffd_armed: bool = False
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False,
+        is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
@@ -127,11 +143,34 @@ class Mm:
         pages, as an armed userfaultfd does.
 
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
+    def array(
+        self, shape: int | Sequence[int], dtype: DTypeLike | None = None, *, first_page: int | None = None,
+        orders: int | None = None, anon_order: int = 0, cpu: int | None = None
+    ) -> MmArray:
+        """Maps pages for an array of NumPy's ``dtype`` (None: float64) and returns the array, whose elements
+        are zero.
+
+        An index of the array copies elements out, and an assignment copies elements in. ``orders`` and
+        ``anon_order`` are those of `mmap`. With ``first_page`` the call maps no pages, and the array is in
+        the pages from this page on: the array of the parent after a `fork`, for example. ``cpu`` is the CPU
+        of all faults. The pages stay mapped until the address space ends; `zap` drops their memory and slots.
+
+        Errors: ImportError, NumPy is not installed; EFAULT, a page from ``first_page`` on is not mapped;
+        EINVAL, the items of the dtype are not plain bytes, a length is below 0, or the array is larger than a
+        mapping. Kernel: none."""
     def read(self, address_bytes: int, nr_bytes: int, *, cpu: int | None = None) -> bytes:
         """Copies ``nr_bytes`` bytes out, and faults in pages that are not in memory.
 
         Errors: EFAULT, a page is not mapped; `SwapIOError`, a page cannot be read and stays swapped out;
         `MemoryError`, no memory, or the charge was refused."""
+    def read_into(self, address_bytes: int, buffer: Buffer, *, cpu: int | None = None) -> None:
+        """Copies bytes out until a writable ``buffer`` is full, as `read` does, without a new object.
+
+        The items of ``buffer`` can have any type, and the buffer must be C-contiguous. The faults and the
+        copies out of pages run detached, 1 MiB at a time.
+
+        Errors: TypeError, the buffer is read-only or not contiguous; the errors of `read`, after which the
+        buffer can have new and old bytes."""
     def write(self, address_bytes: int, data: Buffer, *, cpu: int | None = None) -> None:
         """Copies the bytes of ``data`` in, faults in pages that are not in memory, and copies each shared
         page before the write.
@@ -155,13 +194,13 @@ class Mm:
         error swapped out: EFAULT, a page is not mapped; EINVAL, a mapping is locked. Kernel:
         ``MADV_PAGEOUT``, `madvise_pageout`."""
     def willneed(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> int:
-        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that were
-        read.
+        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that
+        were read.
 
-        Each page is read as a single page and is not mapped; the next fault finds it. The owner of the slot is
-        charged. A page that cannot be read is skipped. Errors, with the pages before the error read: EFAULT, a
-        page is not mapped. Kernel: ``MADV_WILLNEED``, `read_swap_cache_async`, whose reads go on after the
-        call."""
+        Each page is read as a single page and is not mapped; the next fault finds it. The owner of the slot
+        is charged. A page that cannot be read is skipped. Errors, with the pages before the error read:
+        EFAULT, a page is not mapped. Kernel: ``MADV_WILLNEED``, `read_swap_cache_async`, whose reads go on
+        after the call."""
     def zap(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
         """Drops the pages of a range, which read as zeros afterwards.
 
@@ -169,15 +208,9 @@ class Mm:
         locked. Kernel: ``MADV_DONTNEED``, `zap_pte_range`."""
     def fork(self, *, cpu: int | None = None) -> Mm:
         """Returns a copy that shares every page until one of the two address spaces writes the page. The copy
-        inherits no lock.
+        inherits no memory lock.
 
         Errors: `RefOverflowError` (EOVERFLOW), a slot has too many references. Kernel: `copy_page_range`."""
-    def move_to(self, memcg: MemCgroup) -> None:
-        """Moves the task to the group ``memcg``, which is charged for the next pages of the task.
-
-        The charges of pages and slots that the task has stay with the old group, which can be removed when no
-        task is left in it. Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem.
-        Kernel: a write of ``cgroup.procs``, on v1 without ``memory.move_charge_at_immigrate``."""
     def swap_entry(self, page: int) -> SwpEntry | None:
         """Returns the slot of a page that is swapped out; None for a page in memory.
 
@@ -186,13 +219,106 @@ class Mm:
         """Swaps in every page of this address space that is on a device, for the hook of `Swap.swapoff`:
         ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
 
-        Errors: the errors of `read`; ENOENT, the device is turned off. Kernel: `unuse_mm`."""
+        Errors: the errors of `read`; ENOENT, the device is turned off, or of another subsystem. Kernel:
+        `unuse_mm`."""
     @property
     def memcg(self) -> MemCgroup:
-        """The memory cgroup of the task. Errors: EINVAL, memcg is disabled."""
+        """The memory cgroup of the task, which is charged for the next pages of the task; settable.
+
+        A set moves the task. The charges of pages and slots that the task has stay with the old group, which
+        can be removed when no task is left in it. `MemCgroup.tasks` lists the tasks of a group. Errors:
+        EINVAL, memcg is disabled. Errors of a set, after which the task is in its old group: ENODEV, the
+        group is removed; EINVAL, the group is of another subsystem. Kernel: a write of ``cgroup.procs``, on
+        v1 without ``memory.move_charge_at_immigrate``."""
+    @memcg.setter
+    def memcg(self, memcg: MemCgroup) -> None: ...
     @property
     def resident_pages(self) -> int:
         """Number of pages of the address space that are in memory."""
     @property
     def swapped_pages(self) -> int:
         """Number of pages of the address space that are swapped out."""
+
+@final
+class Shmem:
+    """A file in memory, whose pages tasks of several groups share. Kernel: a file of `tmpfs`.
+
+    `Swap.shmem` makes files. ``memcg`` arguments name the group of the task that touches the page (None:
+    root); for an `Mm`, that is ``mm.memcg``. The group of the first touch is charged for a page. At a swap-in
+    the owner of the slot is charged; if the owner is removed, the switch ``dead_swapin`` says which group
+    pays. A swap-in takes the folio from the swap cache, or reads it as a swap-in of an address space does; it
+    uses the order of the swap-out and frees the slots at once. Reclaim swaps the pages out like all others.
+    When the object is dropped, the pages and slots of the file are freed. Each call releases the GIL. If a
+    signal handler raises, the call ends between two pages. Differs: a file has a fixed size and no page
+    tables."""
+
+    @property
+    def nr_pages(self) -> int:
+        """The size of the file in pages."""
+    @property
+    def order(self) -> int:
+        """The order of the folio that a first touch makes where such a folio fits."""
+    @property
+    def resident_pages(self) -> int:
+        """Number of pages of the file that are in memory."""
+    @property
+    def swapped_pages(self) -> int:
+        """Number of pages of the file that are swapped out. The other pages not in memory are holes."""
+    def read(
+        self, offset_bytes: int, nr_bytes: int, *, memcg: MemCgroup | None = None, cpu: int | None = None
+    ) -> bytes:
+        """Copies ``nr_bytes`` bytes out, and brings pages in that are not in memory. A hole gets a page of
+        zeros.
+
+        Errors: EFAULT, the range ends beyond the file; `SwapIOError`, a page cannot be read and stays swapped
+        out; `MemoryError`, no memory, or the charge was refused; ENODEV, ``memcg`` is removed; EINVAL,
+        ``memcg`` is of another subsystem. Kernel: `shmem_get_folio_gfp` of a page fault."""
+    def write(
+        self, offset_bytes: int, data: Buffer, *, memcg: MemCgroup | None = None, cpu: int | None = None
+    ) -> None:
+        """Copies the bytes of ``data`` in, and brings pages in that are not in memory.
+
+        Errors: the errors of `read`, after which the bytes before the failing page are written."""
+    def touch_pages(
+        self, first_page: int, pages: Buffer, writes: Buffer | None = None, *, memcg: MemCgroup | None = None,
+        cpu: int | None = None
+    ) -> None:
+        """Makes pages present in memory, with one fault for each page.
+
+        ``pages`` are distances from ``first_page`` (uint32 or uint64). ``writes`` has one byte for each page,
+        and a byte other than 0 makes the folio dirty. If ``writes`` is None, no touch is a write. Errors:
+        EINVAL, the lengths differ; the errors of `read`, after which the pages before the failing page are
+        present."""
+    def pageout(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> PageoutReport:
+        """Swaps the pages of a range out in ascending order, and returns the counts of the outcomes.
+
+        A large folio is swapped out whole, or split if there is no run of its order. A large folio that lies
+        partly in the range is split first. Folios in the swap cache that no file names are dropped or written
+        again. Errors: EFAULT, the range ends beyond the file, with the pages before the error swapped out.
+        Kernel: ``MADV_PAGEOUT`` of a shared mapping, `shmem_writeout`."""
+    def willneed(
+        self, first_page: int, nr_pages: int, *, memcg: MemCgroup | None = None, cpu: int | None = None
+    ) -> int:
+        """Reads the swapped-out pages of a range into the swap cache and returns the number of pages that
+        were read.
+
+        Each page is read as a single page; the next touch finds it. The owner of the slot is charged. A page
+        that cannot be read is skipped. Errors, with the pages before the error read: EFAULT, the range ends
+        beyond the file. Kernel: ``MADV_WILLNEED``, `force_shm_swapin_readahead`, whose reads go on after the
+        call."""
+    def truncate(self, first_page: int, nr_pages: int, *, cpu: int | None = None) -> None:
+        """Turns the pages of a range into holes, and frees their memory and slots. The size stays.
+
+        A large folio or entry that lies partly in the range is cut. Errors, after which nothing has changed:
+        EFAULT, the range ends beyond the file. Kernel: `shmem_truncate_range`, as
+        ``FALLOC_FL_PUNCH_HOLE``."""
+    def swap_entry(self, page: int) -> SwpEntry | None:
+        """Returns the slot of a page that is swapped out; None for a page in memory and for a hole.
+
+        Errors: EFAULT, the page is beyond the file."""
+    def unuse(self, device: SwapDevice, *, memcg: MemCgroup | None = None, cpu: int | None = None) -> None:
+        """Swaps in every page of the file that is on a device, for the hook of `Swap.swapoff`:
+        ``swap.swapoff(device, lambda entry, count: file.unuse(device))``.
+
+        ``memcg`` is the group of the task that turns the device off. Errors: the errors of `read`; ENOENT,
+        the device is turned off, or of another subsystem. Kernel: `shmem_unuse`."""

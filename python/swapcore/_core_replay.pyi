@@ -14,7 +14,7 @@ from ._core_swap import Swap
 
 @type_check_only
 class StrategyMemory(TypedDict):
-    """Bytes of a strategy; see `Strategy.memory`."""
+    """Bytes of memory of a strategy, which is a slot allocator; see `Strategy.memory`."""
 
     static_bytes: int
     """Bytes that do not depend on the slots in use."""
@@ -35,7 +35,7 @@ class ReplayReport(TypedDict):
     """Requests that failed, by order. Order 0 includes pages of split folios; an order without a failure has
     no key."""
     fallback_pages: int
-    """Pages of large folios that were split because there was no run."""
+    """Pages of large folios that were split because no run of their order was free."""
     dropped_pages: int
     """Pages that got no slot."""
     large_pages: int
@@ -170,7 +170,7 @@ class Trace:
         that gets no slot is dropped; a page that a ghost refuses stays in memory. With ``is_verified`` each
         page read is compared with its written content.
 
-        Detaches from the interpreter. Every 256 operations the call looks for signals and calls ``progress``
+        Releases the GIL. Every 256 operations the call looks for signals and calls ``progress``
         with the number of operations done. An exception of a signal handler or of ``progress`` ends the
         replay.
 
@@ -182,11 +182,11 @@ class Trace:
 
         A request of order > 0 that fails is split into requests of order 0, as in the kernel; a request of
         order 0 that fails drops its page. ``samples`` times, evenly spread, the replay stops its clock and
-        measures the fragmentation. The call detaches from the interpreter, except for a strategy written in
+        measures the fragmentation. The call releases the GIL, except for a strategy written in
         Python, whose exceptions it raises."""
     def floor(self) -> int:
-        """Returns the CPU time in ns of a replay without an allocator: the time of the loop, the bookkeeping
-        and the virtual call."""
+        """Returns the CPU time in ns of a replay with a strategy that allocates nothing: the time of the
+        replay loop, of its bookkeeping, and of the calls through the trait ``Strategy``."""
 
 @final
 class Accesses:
@@ -224,7 +224,7 @@ class Accesses:
         ``random_percent`` percent with data that does not compress. Each later write changes the last word of
         its page. With ``is_verified`` each access compares the last word, and after a swap-in the whole page.
 
-        Detaches from the interpreter. Every 1,024 accesses the call looks for signals and calls ``progress``
+        Releases the GIL. Every 1,024 accesses the call looks for signals and calls ``progress``
         with the number of accesses done. An exception of a signal handler or of ``progress`` ends the replay.
 
         Errors: EINVAL, a value is out of range; EFAULT, a page is not mapped; `InvariantError`, a page came
@@ -278,5 +278,5 @@ def stress(
 
     The threads allocate random orders, free parts of runs, add and drop references, free runs of other
     threads, and fill ``devices`` devices that have about ``pages`` slots together. If ``nr_cpus`` is None,
-    each thread has a CPU of its own. Detaches from the interpreter and looks for signals every 20 ms. Errors:
+    each thread has a CPU of its own. Releases the GIL and looks for signals every 20 ms. Errors:
     EINVAL, a value is out of range; `InvariantError`, a slot was lost or an invariant is broken."""

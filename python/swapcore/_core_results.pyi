@@ -6,6 +6,7 @@ At run time each dict is a plain `dict`. Import the class names under `typing.TY
 from typing import Literal, TypedDict, type_check_only
 
 from ._core_entries import SwpEntry
+from ._core_memcg import MemCgroup
 
 @type_check_only
 class BackingInfo(TypedDict):
@@ -36,6 +37,10 @@ class _SlotInfo(TypedDict):
     """The raw 64-bit word of the swap table."""
     pfn: int | None
     """The number of the folio that caches the slot, else None."""
+    memcg: MemCgroup | None
+    """The group that owns the slot, which is charged for its page: the owner that the slot records, or else
+    the group of the folio that caches the slot. A removed group still owns its slots. None for a free slot,
+    for a slot without an owner, for a ``pointer``, whose virtual slot has the owner, and without memcg."""
 
 @type_check_only
 class SlotInfo(_SlotInfo, total=False):
@@ -84,9 +89,10 @@ class DeviceMemory(TypedDict):
     pool_bytes: int
     """Bytes of released tables that are kept for reuse."""
     index_bytes: int
-    """Bytes of the cluster records of a ghost and of the index that finds the records."""
+    """Bytes of a ghost's cluster records, and of the index that finds these records."""
     virtual_table_bytes: int
-    """Bytes of the second words of a virtual ghost, which record where pages lie."""
+    """Bytes of the virtual tables of a ghost: for each slot, beside its table entry, a second word that
+    records where the page of the slot lies."""
     owner_static_bytes: int
     """Bytes of the owners of all slots from swapon on (``owner_store`` ``array``); a part of
     ``static_bytes``."""
@@ -108,57 +114,53 @@ class SwapMemory(DeviceMemory):
     memcg_bytes: int
     """Bytes of memory cgroups, and of the map of their private ids."""
     zswap_map_bytes: int
-    """Bytes of the map that finds the zswap entries of slots that have no virtual word."""
+    """Bytes of the map that finds the zswap entries of slots of devices without a virtual table."""
     zswap_entry_bytes: int
-    """Bytes of the entries of zswap, without the compressed data, which ``Swap.zswap.stats()["pool_total_size"]`` counts."""
+    """Bytes of the entries of zswap, without the compressed data, which
+    ``Swap.zswap.stats()["pool_total_size"]`` counts."""
     zswap_kept_bytes: int
-    """Bytes of the records of the zspages of zswap, and of memory of freed zspages that a pool keeps for reuse (at most 4 MiB
-    a pool, until the next swapoff)."""
+    """Bytes of the records of zswap's zspages, and of the memory of freed zspages. A pool keeps at most 4 MiB
+    of such memory for reuse, until the next swapoff."""
 
 @type_check_only
 class ClusterColumns(TypedDict):
-    """One column for each property of the clusters; see `SwapDevice.clusters`."""
+    """One column for each property of the clusters, a read-only buffer; see `SwapDevice.clusters`."""
 
-    index: bytes
+    index: memoryview[int]
     """uint32: the number of the cluster."""
-    count: bytes
+    count: memoryview[int]
     """uint16: slots in use, 0 to 512."""
-    flags: bytes
-    """uint8: the list of the cluster. 0 none, 1 free, 2 nonfull, 3 frag, 4 full, 5 discard, 6 dead."""
-    order: bytes
+    flags: memoryview[int]
+    """uint8: the list of the cluster, a `swapcore.ClusterFlag`."""
+    order: memoryview[int]
     """uint8: the order of the runs in the cluster."""
 
 @type_check_only
 class SlotColumns(TypedDict):
-    """One column for each property of the slots that are not free; see `SwapDevice.used_slots`."""
+    """One column for each property of the slots that are not free, a read-only buffer; see
+    `SwapDevice.used_slots`."""
 
-    offset: bytes
+    offset: memoryview[int]
     """uint32: the number of the slot on its device."""
-    kind: bytes
-    """uint8: the state of the slot, as in `SwapDevice.slots`, never 0."""
+    kind: memoryview[int]
+    """uint8: the state of the slot, a `SlotKind`, never ``FREE``."""
 
 @type_check_only
 class EventColumns(TypedDict):
-    """One column for each field of the records; see `Swap.take_events`."""
+    """One column for each field of the records, a read-only buffer; see `Swap.take_events`."""
 
-    time_ns: bytes
+    time_ns: memoryview[int]
     """uint64: time of the event on the monotonic clock, in ns."""
-    entry: bytes
+    entry: memoryview[int]
     """uint64: the entry of the first slot of the event; 0 for an event without a slot."""
-    kind: bytes
-    """uint8: index of the event's kind in ``kinds``."""
-    order: bytes
+    kind: memoryview[int]
+    """uint8: the kind of the event, a `swapcore.EventKind`."""
+    order: memoryview[int]
     """uint8: the order of the folio."""
-    cpu: bytes
+    cpu: memoryview[int]
     """uint16: the CPU of the event."""
-    errno: bytes
+    errno: memoryview[int]
     """int32: the errno of a failure, else 0."""
-    kinds: list[str]
-    """Names of the kinds. ``swap_out``: a folio was written; ``swap_out_zero``: a folio was marked as zeros;
-    ``swap_out_fallback``: a large folio found no run; ``write_error``: a write failed; ``swap_in``: a folio
-    was read; ``swap_in_zero``: a folio was filled with zeros; ``swap_in_fallback``: a swap-in gave up a large
-    order; ``read_error``: a read failed; ``readahead_hit``: a page that was read ahead was used; ``evict``: a
-    folio left memory."""
     nr_lost: int
     """Number of records that were dropped to make room for newer records."""
 
@@ -183,10 +185,11 @@ class DeviceDump(TypedDict):
     frag: dict[int, list[int]]
     """Clusters on each frag list by order, head first; empty lists are left out."""
     next: dict[int, int]
-    """The next slot of a rotational device by order; orders without a position are left out."""
+    """The slot at which the next search of a rotational device starts, by order; an order without such a slot
+    is left out."""
     named_hints: list[dict[int, tuple[int, int]]]
-    """For each CPU the hint by order of requests that name this device, in the form of ``SwapDump.hints``. Such
-    requests come from a group whose policy names devices, and from `Swap.move_backing`."""
+    """For each CPU the hints, by order, of requests that name this device, in the form of ``SwapDump.hints``.
+    Such requests come from a group whose policy names devices, and from `Swap.move_backing`."""
 
 @type_check_only
 class SwapDump(TypedDict):
@@ -195,8 +198,8 @@ class SwapDump(TypedDict):
     devices: list[DeviceDump]
     """The devices that are on, by type."""
     hints: list[dict[int, tuple[int, int]]]
-    """For each CPU a dict that maps an order to its hint, ``(type, offset)``; orders without a hint are left
-    out."""
+    """For each CPU a dict that maps an order to its hint, the slot ``(type, offset)`` at which the next
+    search for this order starts; orders without a hint are left out."""
     virtual_hints: list[dict[int, tuple[int, int]]]
     """For each CPU the hints for virtual devices, in the form of ``hints``, which has the hints for all other
     devices."""

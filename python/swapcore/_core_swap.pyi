@@ -8,7 +8,7 @@ from typing_extensions import Buffer
 from ._core_devices import Geometry, HasStorage, Storage, SwapDevice, ZswapHandle, ZswapOptions
 from ._core_entries import SwapBatch, SwpEntry
 from ._core_memcg import MemCgroup
-from ._core_memory import Folio, Mm
+from ._core_memory import Folio, FolioLock, Mm, Shmem
 from ._core_results import BackingInfo, EventColumns, ResizeReport, SlotInfo, SwapDump, SwapMemory
 
 @final
@@ -18,15 +18,20 @@ class Swap:
     ``profile`` is the kernel whose choices apply: ``v618``, ``p3``, ``series`` or ``newest``; ``switches``
     overrides single choices, by name and word as in the property `switches`. ``workers`` is ``inline``
     (reclaim_work and discard_work run right after the operation that queued them) or ``manual``
-    (only `run_workers` runs reclaim_work and discard_work). ``memory_pages``, 512 to 2**31, is the number of pages that all folios may have
-    together; a page takes memory when it is written. ``workingset`` is ``classic`` (active and inactive
-    lists) or ``mglru`` (generations). ``memcg`` is ``v2``, ``v1`` or ``disabled``. ``zswap`` is the name of a
-    compressor, a `swapcore.Zswap`, or None; with None, zswap is off until `ZswapHandle.enabled` is set.
-    ``virtual`` turns on a hidden ghost with a virtual table, in front of all devices that come later; the
-    value is its size, a text with a unit or a number of slots, or True for 2**32 - 1 slots, as many as a
-    device can have.
+    (only `run_workers` runs reclaim_work and discard_work). ``memory_pages``, 512 to 2**31, is the number of
+    pages that all folios may have together; a page takes memory when it is written. ``workingset`` is
+    ``classic`` (active and inactive lists) or ``mglru`` (generations). ``memcg`` is ``v2``, ``v1`` or
+    ``disabled``. ``zswap`` is the name of a compressor, a `swapcore.Zswap`, or None; with None, zswap is off
+    until `ZswapHandle.enabled` is set. ``virtual`` turns on a hidden ghost with a virtual table, in front of
+    all devices that come later; the value is its size, a text with a unit or a number of slots, or True for
+    2**32 - 1 slots, as many as a device can have.
 
-    ``cpu`` arguments name the CPU whose hints and local lock a call uses; None means the calling thread's
+    ``with Swap() as swap`` removes the hooks at its end and turns each device off that no slot in use keeps
+    on; the other devices stay on without an error, because only the holder of a slot can read its page back.
+    All of them go with the last object of the subsystem.
+
+    ``cpu`` arguments name the CPU whose hints (the slots at which its next searches start) and local lock a
+    call uses; None means the calling thread's
     number modulo ``nr_cpus``. Errors of the constructor: EINVAL, a value is out of range, an unknown word, or
     switches that exclude each other."""
 
@@ -35,6 +40,8 @@ class Swap:
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
         memcg: str = "v2", zswap: str | ZswapOptions | None = None, virtual: bool | str | int | None = None
     ) -> Swap: ...
+    def __enter__(self) -> Swap: ...
+    def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
     @property
     def nr_cpus(self) -> int:
         """Number of CPUs of the subsystem."""
@@ -43,7 +50,7 @@ class Swap:
         """The profile given to the constructor."""
     @property
     def switches(self) -> dict[str, str]:
-        """The word of every switch, by name.
+        """The word of every switch, by name; docs/kernel-map.md and docs/memcg.md say what each word does.
 
         Allocator: ``default_priority`` (``minus_one``, ``descending``), ``rule_u`` (``leave``, ``relocate``),
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
@@ -67,7 +74,8 @@ class Swap:
         then full devices by type."""
     @property
     def nr_swap_pages(self) -> int:
-        """Number of free slots of all enabled devices, below `SwapDevice.limit_pages`. Kernel: `nr_swap_pages`."""
+        """Number of free slots of all enabled devices, below `SwapDevice.limit_pages`. Kernel:
+        `nr_swap_pages`."""
     @property
     def total_swap_pages(self) -> int:
         """Number of usable slots of all enabled devices. Kernel: `total_swap_pages`."""
@@ -83,17 +91,19 @@ class Swap:
     def zswap(self) -> ZswapHandle:
         """The compressed memory in front of the devices."""
     def swapon(
-        self, storage: Storage | HasStorage | Geometry, *, priority: int | None = None, discard: str | None = None
+        self, storage: Storage | HasStorage | Geometry, *, priority: int | None = None, discard: str | None =
+        None
     ) -> SwapDevice:
         """Turns a device on and returns it. Kernel: `swapon`.
 
         ``storage`` is a `Storage`, or a `swapcore.Ram`, `Zram`, `File`, `Ghost`, `Faulty` or `Null`.
         ``priority`` is 0 to 32767; None takes the profile's default rule. ``discard`` is None, ``once``,
-        ``pages`` or ``both``.
+        ``pages`` or ``both``. ``with swap.swapon(...) as device`` turns the device off at its end, see
+        `SwapDevice`.
 
         Errors: EINVAL, bad size, list of bad pages, priority or word; `SwapBusyError` (EBUSY), the storage is
-        on already; `TooManySwapfilesError` (EPERM), all types are in use; `MemoryError`. Detaches. Locks: the
-        lock of the device list, then each CPU's local lock in turn."""
+        on already; `TooManySwapfilesError` (EPERM), all types are in use; `MemoryError`. Releases the GIL.
+        Locks: the lock of the device list, then each CPU's local lock in turn."""
     def swapoff(self, device: SwapDevice, unuse: Callable[[SwpEntry, int], None] | None = None) -> None:
         """Turns a device off. Kernel: `swapoff`, `try_to_unuse`; differs: ``unuse`` stands for the walk over
         page tables.
@@ -107,7 +117,7 @@ class Swap:
 
         Errors, after which the device is on again: `SwapBusyError` (EBUSY), slots stay in use, or hibernation
         slots pin the device; the exception of ``unuse``. Another error: `EntryGoneError` (ENOENT), the device
-        is off already. Detaches."""
+        is off already. Releases the GIL."""
     def resize(self, device: SwapDevice, size: str | int) -> ResizeReport:
         """Gives a ghost another size in whole clusters. Kernel: none.
 
@@ -115,8 +125,8 @@ class Swap:
 
         A device grows at once. A device shrinks once all slots above the new size are free; until then
         ``limit_pages`` keeps allocation below the new size. Errors: EINVAL, bad size, or the device is no
-        ghost; EBUSY, a swapoff of the device is under way; ENOENT. Detaches. Locks: the lock of the device
-        list, and every CPU's local lock at once."""
+        ghost; EBUSY, a swapoff of the device is under way; ENOENT. Releases the GIL. Locks: the lock of the
+        device list, and every CPU's local lock at once."""
     def alloc_hibernation(self, device: SwapDevice, *, cpu: int | None = None) -> SwpEntry:
         """Hands out one slot of one device for a hibernation image; the slot's table entry is an empty shadow
         with count 1.
@@ -133,7 +143,7 @@ class Swap:
         """Runs the queued reclaim_work and discard_work of all devices; returns the number of released slots
         and clusters.
 
-        Detaches."""
+        Releases the GIL."""
 
     # Slots.
 
@@ -146,9 +156,9 @@ class Swap:
     def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
         """Hands out up to ``n`` runs in one call, the same runs as ``n`` calls of `alloc`.
 
-        The first failure ends the call, so the batch may be short. A batch of 16,384 slots or more detaches;
-        if a signal handler raises during the call, all runs are given back. Errors: EINVAL, bad order or
-        CPU."""
+        The first failure ends the call, so the batch may be short. A batch of 16,384 slots or more releases
+        the GIL; if a signal handler raises during the call, all runs are given back. Errors: EINVAL, bad
+        order or CPU."""
     def free(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Drops one reference of each of ``nr`` slots (None: the entry's whole run) and frees the slots
         whose count is 0 then.
@@ -164,7 +174,7 @@ class Swap:
         Errors, after which nothing has changed: EINVAL, an entry is beyond its device; ENOENT, an entry names
         no device. Another error: `EntryGoneError` (ENOENT), a slot is free; then the runs before this slot
         are freed, and the message has the number of the freed runs. A batch of 16,384 slots or more
-        detaches."""
+        releases the GIL."""
     def put_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
         """Does the same as `free_batch`; the kernel's word for this operation is "put"."""
     def dup(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
@@ -176,34 +186,36 @@ class Swap:
         """Adds one reference to every slot of every run.
 
         Errors: the errors of `dup`, after which the runs before the failing run keep their new references. A
-        batch of 16,384 slots or more detaches."""
+        batch of 16,384 slots or more releases the GIL."""
     def lookup(self, entry: SwpEntry | int) -> SlotInfo:
         """Returns a snapshot of the state of one slot. Kernel: `swap_table_get`, `swap_swapcount`.
 
         Errors: ENOENT, no such device; EINVAL, the slot is beyond its device."""
-    def lookup_many(self, entries: SwapBatch | Buffer) -> bytes:
-        """Returns the raw 64-bit table words of many entries: uint64, native byte order, for
-        ``np.frombuffer``.
+    def lookup_many(self, entries: SwapBatch | Buffer) -> memoryview[int]:
+        """Returns the raw 64-bit table words of many entries, a read-only buffer of uint64.
 
-        Errors: the errors of `lookup`. A call with 16,384 entries or more detaches."""
+        ``np.asarray(words)`` is a view without a copy.
+
+        Errors: the errors of `lookup`. A call with 16,384 entries or more releases the GIL."""
     def swap_count(self, entry: SwpEntry | int) -> int:
         """Returns the number of references to one slot, with the part in the extend table. Errors: the errors
         of `lookup`. Kernel: `swap_swapcount`."""
-    def zero_batch(self, entry: SwpEntry | int, nr_max: int) -> tuple[bool, int]:
+    def zero_batch(self, entry: SwpEntry | int, nr: int | None = None) -> tuple[bool, int]:
         """Returns the zero mark of a slot, and the number of consecutive slots with the same mark.
 
-        The count starts with this slot, is at most ``nr_max``, and ends at the end of the slot's cluster.
+        The count starts with this slot, is at most ``nr`` (None: the entry's run), and ends at the end of the
+        slot's cluster.
 
         The slots of a cluster that was never used have no mark. Errors: ENOENT, no such device; EINVAL.
         Kernel: `swap_zeromap_batch`."""
-    def backing(self, entry: SwpEntry | int, nr: int = 1) -> BackingInfo:
+    def backing(self, entry: SwpEntry | int, nr: int | None = None) -> BackingInfo:
         """Returns the place of the page of a slot, and the number of consecutive slots whose pages are in the
         same kind of place.
 
-        The count starts with this slot, is at most ``nr``, and ends at the end of the slot's cluster. On a
-        device that is not virtual, the place of a page is the page's own slot. The answer can be outdated at
-        once, unless the caller keeps the folio that caches the slot locked. Errors: the errors of `lookup`.
-        Kernel: `vswap_check_backing`."""
+        The count starts with this slot, is at most ``nr`` (None: the entry's run), and ends at the end of the
+        slot's cluster. On a device that is not virtual, the place of a page is the page's own slot. The
+        answer can be outdated at once, unless the caller keeps the folio that caches the slot locked. Errors:
+        the errors of `lookup`. Kernel: `vswap_check_backing`."""
     def folio_realloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives the virtual slots of a cached folio a run of slots on another device and returns the run.
 
@@ -211,7 +223,7 @@ class Swap:
 
         Errors: `SwapFullError` (ENOSPC), no run of the folio's order; `MemoryError`, the swap charge was
         refused; `SwapBusyError` (EBUSY), the folio is locked, under writeback or not read; EINVAL, the folio
-        is not cached. Detaches. Kernel: `folio_realloc_swap`."""
+        is not cached. Releases the GIL. Kernel: `folio_realloc_swap`."""
     def move_backing(
         self, entry: SwpEntry | int, device: SwapDevice, *, cpu: int | None = None
     ) -> Literal["done", "in_place", "freed", "skipped", "no_room"]:
@@ -219,9 +231,10 @@ class Swap:
 
         Returns ``done``; ``in_place``, the page is on ``device`` already; ``freed``, the virtual slot is
         free; ``skipped``, the folio is locked or under writeback, or the page is on no real device; or
-        ``no_room``, ``device`` has no run. Except after ``done``, the page stays in its old place. Errors: EINVAL, ``device`` is a ghost or of another
-        subsystem, or the slot is beyond its device; ENOENT, ``device`` is off, or the entry names no device;
-        `SwapIOError`, read or write failed; `MemoryError`. Detaches. Kernel: none."""
+        ``no_room``, ``device`` has no run. Except after ``done``, the page stays in its old place. Errors:
+        EINVAL, ``device`` is a ghost or of another subsystem, or the slot is beyond its device; ENOENT,
+        ``device`` is off, or the entry names no device; `SwapIOError`, read or write failed; `MemoryError`.
+        Releases the GIL. Kernel: none."""
 
     # Folios.
 
@@ -238,8 +251,8 @@ class Swap:
         """Makes a folio that holds ``data`` followed by zeros, and charges it to ``memcg`` (None: root).
 
         The folio is dirty, up to date, unlocked, not mapped and not cached. Errors: `MemoryError`, no memory
-        of that order, or the charge was refused; EINVAL, bad order, or more data than pages. Detaches.
-        Kernel: an anonymous fault."""
+        of that order, or the charge was refused; EINVAL, bad order, or more data than pages. Releases the
+        GIL. Kernel: an anonymous fault."""
     def swap_out(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Swaps a folio out and returns its entry: the call allocates slots, unmaps the folio, looks for
         zeros, writes the data, and frees the memory.
@@ -249,8 +262,8 @@ class Swap:
         data: `SwapFullError` (ENOSPC), no run of its order (`folio_split` helps); `MemoryError`, the charge
         was refused; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio, or the folio is
         locked; `SwapIOError`, the write failed; `EntryGoneError` (ENOENT), the handle is empty. If a hook
-        raises and the swap-out is done, the exception's ``entry`` is the entry. Detaches, and waits for the
-        folio lock. Kernel: `shrink_folio_list` of one folio."""
+        raises and the swap-out is done, the exception's ``entry`` is the entry. Releases the GIL, and waits
+        for the folio lock. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
         self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None,
         cpu: int | None = None, memcg: MemCgroup | None = None
@@ -258,23 +271,23 @@ class Swap:
         """Swaps in the pages of ``nr`` slots (None: the entry's run), drops one reference of each slot, and
         maps the folio.
 
-        ``orders`` is a mask of folio orders to try, bit k for order k; order 0 is always tried last. None tries
-        the entry's order if the slots are on a device as fast as memory, and order 0 on other devices, as a
-        page fault does. The folio can be smaller than the request: its ``entry`` and ``nr_pages`` say which
-        slots it covers, and the caller keeps the references to the other slots (`swap_in_batch` reads all
-        slots). If a folio in the swap cache covers the slot, the call returns this folio with its own size.
-        ``memcg`` is the group of the task that faults (None: root).
+        ``orders`` is a mask of folio orders to try, bit k for order k; order 0 is always tried last. None
+        tries the entry's order if the slots are on a device as fast as memory, and order 0 on other devices,
+        as a page fault does. The folio can be smaller than the request: its ``entry`` and ``nr_pages`` say
+        which slots it covers, and the caller keeps the references to the other slots (`swap_in_batch` reads
+        all slots). If a folio in the swap cache covers the slot, the call returns this folio with its own
+        size. ``memcg`` is the group of the task that faults (None: root).
 
         Errors: `EntryGoneError` (ENOENT), a slot has no reference; `MemoryError`, no memory, or the charge
         was refused; `SwapIOError`, the read failed, nothing has changed, and the call may be repeated;
-        EINVAL. If a hook raises, the exception's ``folios`` holds the folio. Detaches. Kernel:
+        EINVAL. If a hook raises, the exception's ``folios`` holds the folio. Releases the GIL. Kernel:
         `swapin_entry`, `do_swap_page`."""
     def swap_out_batch(self, folios: Sequence[Folio], *, cpu: int | None = None) -> list[SwpEntry]:
         """Swaps many folios out in one call and returns their entries.
 
         The first failure raises the error of `swap_out`, with the index of the folio in the message. The
         folios before the failing folio are swapped out, and `Folio.entry` of each folio is its first slot.
-        Detaches, and looks for signals between folios."""
+        Releases the GIL, and looks for signals between folios."""
     def swap_in_batch(
         self, entries: SwapBatch | Buffer | Sequence[SwpEntry], *, order: int = 0, orders: int | None = None,
         cpu: int | None = None, memcg: MemCgroup | None = None
@@ -283,21 +296,30 @@ class Swap:
         of the runs in a buffer.
 
         After a failure, or if a signal handler raises, the exception's ``folios`` holds the folios that are
-        swapped in. The errors and the other arguments are those of `swap_in`. Detaches, and looks for signals
-        between runs."""
+        swapped in. The errors and the other arguments are those of `swap_in`. Releases the GIL, and looks for
+        signals between runs."""
+    def locked(self, folio: Folio) -> FolioLock:
+        """Returns the lock of a folio for a ``with`` block: ``with swap.locked(folio):``.
+
+        The block begins with the lock taken and its end releases the lock, see `FolioLock`. Errors: EINVAL,
+        the folio is of another subsystem."""
     def folio_split(self, folio: Folio, order: int = 0, *, cpu: int | None = None) -> list[Folio]:
         """Splits a folio into folios of a smaller ``order``, mapped and cached as before; the old handle
         becomes empty.
 
-        Errors: EINVAL, ``order`` is not smaller; `SwapBusyError` (EBUSY), another handle, mapping or view
-        holds the folio. Kernel: `split_folio_to_order`."""
+        Errors, after which nothing has changed: EINVAL, ``order`` is not smaller, or the folio is of another
+        subsystem; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio, or the folio is
+        locked; `EntryGoneError` (ENOENT), the handle is empty. Releases the GIL. Kernel:
+        `split_folio_to_order`."""
     def folio_migrate(self, folio: Folio, *, cpu: int | None = None) -> Folio:
         """Moves the content of a folio to other memory and returns the new handle; the old handle becomes
         empty.
 
-        The allocation of the new folio may reclaim. If a hook raises, the exception's ``folios`` holds the new
-        handle. Errors: `MemoryError`; `SwapBusyError` (EBUSY), another handle, mapping or view holds the
-        folio. Detaches. Kernel: `migrate_pages` of one folio, `migrate_folio`."""
+        The allocation of the new folio may reclaim. If a hook raises, the exception's ``folios`` holds the
+        new handle. Errors, after which nothing has changed: `MemoryError`; EINVAL, the folio is of another
+        subsystem; `SwapBusyError` (EBUSY), another handle, mapping or view holds the folio, or the folio is
+        locked; `EntryGoneError` (ENOENT), the handle is empty. Releases the GIL. Kernel: `migrate_pages` of
+        one folio, `migrate_folio`."""
 
     # The swap cache, step by step.
 
@@ -316,7 +338,7 @@ class Swap:
 
         Errors: `SwapFullError` (ENOSPC); `AlreadyCachedError` (EEXIST); `MemoryError`, the charge was
         refused; `SwapBusyError` (EBUSY), the folio is locked; EINVAL, the folio is of another subsystem.
-        Detaches. Kernel: `folio_alloc_swap`; differs: the call takes the folio lock itself."""
+        Releases the GIL. Kernel: `folio_alloc_swap`; differs: the call takes the folio lock itself."""
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
         """Adds one reference to each slot of a cached folio, or to the slot of one page.
 
@@ -357,15 +379,15 @@ class Swap:
         of the slot's folio; None if the slot is free.
 
         Errors: `SwapIOError`, the slot itself cannot be read; `SwapMemoryError` (ENOMEM), no memory for the
-        slot itself; the errors of `lookup`. Detaches. Kernel: `swap_cluster_readahead`; differs: an error instead
-        of NULL."""
+        slot itself; the errors of `lookup`. Releases the GIL. Kernel: `swap_cluster_readahead`; differs: an
+        error instead of NULL."""
     def shrink_swap_cache(self, nr_pages: int | None = None, *, cpu: int | None = None) -> int:
         """Drops folios that only the swap cache holds, until it has freed ``nr_pages`` pages (None: all such
         folios); returns the number of freed pages.
 
         The slots of a dropped folio keep their references, and the slots without references are freed. A
-        dirty folio stays. Swap-ins and `folio` drop folios in the same way when memory runs out. Detaches.
-        Locks: the call tries each folio lock and skips a locked folio. Kernel: `shrink_folio_list`."""
+        dirty folio stays. Swap-ins and `folio` drop folios in the same way when memory runs out. Releases the
+        GIL. Locks: the call tries each folio lock and skips a locked folio. Kernel: `shrink_folio_list`."""
 
     # Memory cgroups.
 
@@ -384,6 +406,13 @@ class Swap:
 
         Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem. Kernel:
         `mm_alloc`."""
+    def shmem(self, nr_pages: int, *, order: int = 0) -> Shmem:
+        """Makes a file in memory of ``nr_pages`` holes, 1 to 2**28, which tasks of several groups can share.
+
+        ``order`` is the order of the folio that a first touch makes where such a folio fits in the file; 9
+        stands for ``huge=within_size``, 0 for ``huge=never``. The entries of all pages exist from the start,
+        16 bytes a page. Errors: EINVAL, a value is out of range; `MemoryError`, no memory for the entries.
+        Kernel: `shmem_file_setup`, ``huge=`` of `tmpfs`."""
     def set_memcg_policy(self, policy: object | None) -> None:
         """Replaces the hooks by the hooks of an object, see `swapcore.policy.MemcgPolicy`; None removes all
         hooks.
@@ -395,15 +424,15 @@ class Swap:
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of the group that is charged for a slot; 0 if no group is charged.
 
-        A slot that a folio caches has an owner only where the owner store keeps the owner beside the table
-        entry. Errors: the errors of `lookup`."""
-    def swap_ages(self, group: MemCgroup) -> bytes:
+        A slot that a folio caches has an owner only if the switch ``owner_store`` keeps owners outside the
+        table entries. Errors: the errors of `lookup`."""
+    def swap_ages(self, group: MemCgroup) -> memoryview[int]:
         """Returns the age of each evicted slot of a group: the number of pages that were evicted or became
         active since the eviction.
 
-        The bytes are uint64 in native byte order for ``np.frombuffer``, and the ages are not sorted; with
-        ``mglru`` all ages are 0. Errors: EINVAL. Detaches. Kernel: the distance that `workingset_refault`
-        would find."""
+        The ages are a read-only buffer of uint64 in no order; ``np.asarray(ages)`` is a view without a copy.
+        With ``mglru`` all ages are 0. Errors: EINVAL. Releases the GIL. Kernel: the distance that
+        `workingset_refault` would find."""
 
     # The state as numbers.
 
@@ -413,7 +442,7 @@ class Swap:
 
         The call waits for the operations that run, and new operations wait for the call. Errors:
         `InvariantError`, which names the first broken invariant; `SwapBusyError` (EBUSY), inside an operation
-        of the same thread, such as a hook. Detaches."""
+        of the same thread, such as a hook. Releases the GIL."""
     def stats(self) -> dict[str, int]:
         """Returns every counter by name; a counter that the kernel has keeps the kernel's name.
 
@@ -432,24 +461,24 @@ class Swap:
         Bytes: ``Zswap`` of the memory of zswap's pools, ``Zswapped`` of the pages in the pools.
 
         Reclaim, in pages: ``workingset_refault_anon``, ``workingset_activate_anon``,
-        ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``. The
-        parts ``pgscan_proactive`` and ``pgsteal_proactive`` are those of ``memory.reclaim``, the parts
+        ``workingset_restore_anon``, ``pgscan``, ``pgsteal``, ``pgrefill``, ``pgactivate``, ``pgdeactivate``.
+        The parts ``pgscan_proactive`` and ``pgsteal_proactive`` are those of ``memory.reclaim``, the parts
         ``pgscan_direct`` and ``pgsteal_direct`` the rest.
 
         Others: ``shadow_retries`` insertions repeated because a shadow changed; ``rfc_null_memcg`` null
-        dereferences that the swap table series, phase IV, as
-        posted would have made; ``swapoff_rmap_slots`` slots freed through the
-        reverse map and ``swapoff_ptes_visited`` page table entries visited by swapoffs.
+        dereferences that the swap table series, phase IV, would have made as posted; ``swapoff_rmap_slots``
+        slots that swapoffs freed through the reverse map, ``swapoff_ptes_visited`` page table entries that
+        swapoffs visited.
 
         For each order above 0, with the directory of the mTHP counters in front, such as
         ``hugepages-64kB.swpout``, in folios: ``swpin``, ``swpin_fallback``, ``swpin_fallback_charge``,
-        ``swpout``, ``swpout_fallback``, ``zswpout``, ``alloc_failures``; ``anon_fault_alloc`` and ``shmem_alloc``
-        made by a first touch of an address space and of a file, ``anon_fault_fallback`` and ``shmem_fallback`` for
-        which a first touch used a smaller folio, the parts ``anon_fault_fallback_charge`` and
-        ``shmem_fallback_charge`` of these because a charge was refused; ``split``, and ``split_failed`` because the
-        folio had another user."""
+        ``swpout``, ``swpout_fallback``, ``zswpout``, ``alloc_failures``; ``anon_fault_alloc`` and
+        ``shmem_alloc`` made by a first touch of an address space and of a file, ``anon_fault_fallback`` and
+        ``shmem_fallback`` for which a first touch used a smaller folio, the parts
+        ``anon_fault_fallback_charge`` and ``shmem_fallback_charge`` of these because a charge was refused;
+        ``split``, and ``split_failed`` because the folio had another user."""
     def memory(self) -> SwapMemory:
-        """Returns exact byte counts of the whole subsystem, with all its devices."""
+        """Returns exact byte counts of the whole subsystem, including all its devices."""
     def dump(self) -> SwapDump:
         """Returns the state that decides where the allocator places the next run."""
     def record_events(self, capacity: int) -> None:
@@ -461,6 +490,7 @@ class Swap:
     def take_events(self) -> EventColumns:
         """Removes the event records of all CPUs, and returns the records sorted by time.
 
-        The records are columns for ``np.frombuffer`` in native byte order.
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(swap.take_events())`` has one row
+        for each record.
 
-        Detaches. Kernel: tracepoints."""
+        Releases the GIL. Kernel: tracepoints."""

@@ -57,7 +57,7 @@ class SwapMemoryError(SwapError, OSError, MemoryError):
 
 
 class SwapBusyError(SwapError, OSError):
-    """Says that an object to remove is still in use (EBUSY)."""
+    """Says that a device, storage, folio or group is in use, or that a folio is locked (EBUSY)."""
 
 
 class TooManySwapfilesError(SwapError, PermissionError):
@@ -70,6 +70,23 @@ class RefOverflowError(SwapError, OSError):
 
 class InvariantError(SwapError, AssertionError):
     """Names a broken invariant, which is a bug in swapcore and never bad input; the error has no errno."""
+
+
+def require_list(name: str, given: object) -> None:
+    """Refuses a text or a class where a caller passes several of them.
+
+    A text is a sequence of characters, so without this check the first character would be taken for a name.
+
+    Args:
+        name: Name of the argument.
+        given: The argument.
+
+    Raises:
+        InvalidArgumentError: EINVAL; the argument is one text or one class.
+    """
+    if isinstance(given, (str, bytes, type)):
+        shown = given.__name__ if isinstance(given, type) else repr(given)
+        raise invalid(f"{name} {shown} is one, not several: give a list, such as [{shown}]")
 
 
 def invalid(message: str) -> InvalidArgumentError:

@@ -34,7 +34,7 @@ _PUBLISHED_BYTES = 32 << 30
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Draws time, fallback, memory and fragmentation of every strategy into a picture file.
+    """Draws time, split large folios, memory and fragmentation of every strategy into a picture file.
 
     Args:
         comparison: The comparison to draw.
@@ -112,7 +112,7 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
 
 
 def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
-    """Draws pages swapped out and in, and the time of an access, over the limit on memory.
+    """Draws pages swapped out and in, and the time of an access, as functions of the memory limit.
 
     Args:
         sweep: The sweep to draw; a run without a limit is drawn at the peak of its memory.
@@ -133,6 +133,9 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
     for label, written, zero in (("out", "pswpout", "swpout_zero"), ("in", "pswpin", "swpin_zero")):
         pages = [run.counters[written] + run.counters[zero] for run in runs]
         traffic_axes.plot(limits_mib, [nr * PAGE_SIZE / 2**20 for nr in pages], marker="o", label=label)
+    cut_mib = [limit for limit, run in zip(limits_mib, runs, strict=True) if run.is_cut_short]
+    if cut_mib:
+        traffic_axes.plot(cut_mib, [0] * len(cut_mib), "kx", markersize=12, label="cut short", clip_on=False)
     traffic_axes.set(ylabel="swapped, MiB", ylim=(0, None))
     traffic_axes.legend(fontsize="small")
     time_axes.plot(limits_mib, [run.ns_per_access for run in runs], marker="o", color=_BAR_COLOR)
@@ -142,7 +145,7 @@ def plot_limits(sweep: LimitSweep, path: str | os.PathLike[str]) -> None:
 
 
 def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
-    """Draws the memory of slots over the percentage in use: measured figures solid, published figures dashed.
+    """Draws memory by the percentage of slots in use: measured figures solid, published figures dashed.
 
     Args:
         memory: The report to draw. Published figures are drawn only for a report of 32 GiB, because they are
@@ -172,8 +175,7 @@ def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
 def _slot_image(device: SwapDevice) -> tuple[NDArray[np.uint8], int]:
     """Returns the states of slots, a row for each line of the picture, and the clusters of a line."""
     columns = device.used_slots()
-    offsets = np.frombuffer(columns["offset"], dtype="u4")
-    kinds = np.frombuffer(columns["kind"], dtype="u1")
+    offsets, kinds = np.asarray(columns["offset"]), np.asarray(columns["kind"])
     max_pages = device.max_pages
     end = int(offsets[-1]) + 1 if device.kind == "ghost" else max_pages
     nr_clusters = -(-end // SWAPFILE_CLUSTER)

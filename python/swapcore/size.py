@@ -25,7 +25,7 @@ __all__ = [
 
 _UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_SIZE = r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT]))\s*"
+_SIZE = r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT])(?:iB)?)\s*"
 
 PAGES_MIN = 2
 """Smallest size of a device in slots: the header page and one slot."""
@@ -37,9 +37,10 @@ DEFAULT_MEMORY_PAGES = 1 << 22
 
 
 def parse_size(size: str | int) -> int:
-    """Converts a size such as ``"16G"``, ``"11.5G"``, ``"8192"`` or an int into bytes.
+    """Converts a size such as ``"16G"``, ``"16GiB"``, ``"11.5G"``, ``"8192"`` or an int into bytes.
 
-    Units are binary: K, M, G, T are 2**10, 2**20, 2**30, 2**40 bytes; a bare number is bytes. A number with a
+    Units are binary: K or KiB, M or MiB, G or GiB, T or TiB are 2**10, 2**20, 2**30, 2**40 bytes; a bare
+    number is bytes. A number with a
     fraction needs a unit, and its size is rounded down to whole pages, because listings print rounded sizes.
 
     Args:
@@ -52,11 +53,13 @@ def parse_size(size: str | int) -> int:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
     """
     if isinstance(size, str):
-        # The pattern is compiled here, because `import swapcore` has no time for it. `re` keeps the result.
+        # The pattern is compiled here, because compiling it at import would slow `import swapcore`. `re`
+        # caches the compiled pattern.
         match = re.fullmatch(_SIZE, size, re.ASCII | re.IGNORECASE)
         if match is None:
             raise invalid(
-                f"size {size!r} is not a number with an optional unit K, M, G or T; a fraction needs a unit"
+                f"size {size!r} is not a number with an optional unit K, M, G or T, also KiB, MiB, GiB or "
+                "TiB; a fraction needs a unit"
             )
         number, fraction, unit = match.groups()
         shift = _UNIT_SHIFT[(unit or "").upper()]

@@ -35,7 +35,8 @@ def cluster_lists(device: dict[str, Any]) -> Iterator[tuple[str, list[int]]]:
         device: A device of `Swap.dump`.
 
     Yields:
-        The name of the list and the clusters of the list. The name has the order if each order has its list.
+        The name of the list and the clusters of the list. The name of a nonfull or frag list has its order,
+        because each order has lists of its own.
     """
     yield from ((name, device[name]) for name in ("free", "full", "discard") if device[name])
     for name in ("nonfull", "frag"):
@@ -116,7 +117,8 @@ def zswap_table(swap: Swap, file: TextIO | None = None) -> None:
         file: The output file; standard output if None.
     """
     facts = zswap(swap)
-    # The first row alone shows the written-back bytes, because the core counts all pools together.
+    # Only the row of the first pool shows the written-back bytes, because the core counts them for all pools
+    # together.
     written_back = [report.format_size(facts["written_back_bytes"])] + ["-"] * len(facts["pools"])
     rows = [
         [

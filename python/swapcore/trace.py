@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCESS_COLUMNS",
+    "ACCESS_WORKLOADS",
     "COLUMNS",
     "WORKLOADS",
     "Workload",
@@ -51,6 +52,9 @@ COLUMNS: dict[str, str] = {"op": "u1", "cpu": "u1", "folio": "u4", "first": "u2"
 
 ACCESS_COLUMNS: dict[str, str] = {"page": "u4", "write": "u1"}
 """Every column that a replay of page accesses reads, with its NumPy type."""
+
+ACCESS_WORKLOADS = ("zipf", "scan", "build-like", "fork-heavy")
+"""Names of the workloads of page accesses, which `swapcore.workloads` makes, for messages."""
 
 SPLIT_SHARE = 0.25
 """Probability that `_Draft.free_random` with ``can_split`` frees only the first half of a large folio."""
@@ -150,11 +154,12 @@ def columns(name_or_path: str | os.PathLike[str], **parameters: int) -> Columns:
         InvalidArgumentError: EINVAL; no such workload, or not a trace file.
     """
     workload = WORKLOADS.get(os.fspath(name_or_path))
-    if parameters and (workload is None or workload.is_recorded):
-        raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
-    if workload is not None:
+    if workload is not None and not workload.is_recorded:
         return workload.make(**parameters)
-    return _read_path(name_or_path, COLUMNS)
+    found = _read_path(name_or_path, COLUMNS) if workload is None else workload.make()
+    if parameters:
+        raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
+    return found
 
 
 def mthp_mix(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) -> Columns:
@@ -242,7 +247,7 @@ def fragment(nr_ops: int = 200_000, *, size_pages: int = 65_536, seed: int = 1) 
 
 
 class _Draft:
-    """Records operations and the folios that are in use.
+    """Builds a workload: records the operations, and the folios that are in use after them.
 
     The constructor draws all random numbers in bulk, because one call of the generator for each operation
     costs more than all other work.
@@ -311,14 +316,23 @@ def _kernel_build() -> Columns:
 
 def _read_path(path: str | os.PathLike[str], wanted: dict[str, str]) -> Columns:
     if not Path(path).is_file():
-        known = ", ".join(WORKLOADS)
-        raise invalid(
-            f"trace {path!s} is neither a file nor one of {known} (swap operations); "
-            "those of page accesses are zipf, scan, build-like, fork-heavy"
-        )
+        raise invalid(_no_such_trace(os.fspath(path), wanted))
     # The file is opened here, because np.load does not close a file that is not an archive.
     with Path(path).open("rb") as file:
         return _read(file, os.fspath(path), wanted)
+
+
+def _no_such_trace(name: str, wanted: dict[str, str]) -> str:
+    """Returns the message for a name that is no file and no workload of the wanted kind."""
+    operations, accesses = ", ".join(WORKLOADS), ", ".join(ACCESS_WORKLOADS)
+    if name in ACCESS_WORKLOADS:
+        return f"trace {name} has page accesses; those of swap operations are {operations}, or an .npz file"
+    if name in WORKLOADS and wanted is ACCESS_COLUMNS:
+        return f"trace {name} has swap operations; those of page accesses are {accesses}, or an .npz file"
+    return (
+        f"trace {name} is neither a file nor one of {operations} (swap operations); "
+        f"those of page accesses are {accesses}"
+    )
 
 
 _NOT_COLUMNS = (zipfile.BadZipFile, EOFError, ValueError, AttributeError, TypeError)

@@ -12,7 +12,7 @@ import math
 import os
 import random
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,13 @@ ZIPF_SKEW = 0.99
 """Skew of `zipf`: the k-th most popular page is touched k**-0.99 times as often as the most popular page."""
 
 WRITE_SHARE = 0.3
-"""Share of writes among the accesses for which `_writes` draws whether the access writes."""
+"""Probability that an access writes, if `_writes` draws whether the access writes."""
+
+SWEEP_PAGES = 8192
+"""Number of pages of a sweep of `scan`, unless the caller says otherwise."""
+
+FORK_PAGES = 4096
+"""Number of pages of the parent of `fork_heavy`, unless the caller says otherwise."""
 
 BUILD_PAGES = (512, 1536)
 """Smallest and largest number of pages of one process of `build_like`: 2 to 6 MiB."""
@@ -53,7 +59,7 @@ BUILD_NEAR_PAGES = 32
 """Largest distance of an access to the newest page, in pages, for seven of eight accesses of `build_like`."""
 
 BUILD_PIECES = 4
-"""Number of pieces in which a process of `build_like` runs, because the processes take turns."""
+"""Number of turns in which a process of `build_like` does its accesses, because processes take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +131,42 @@ class Workload:
         steps: Every step; a process without an `Exit` step runs until the end.
         nr_cpus: Number of CPUs that the steps need.
         peak_pages: Upper limit of the pages in use at one time, including the copies of pages after a fork.
+        nr_ops: The ``nr_ops`` that `load` took; None for every other workload.
+        seed: The seed with which `load` made the workload; None for every other workload.
     """
 
     name: str
     steps: tuple[Step, ...]
     nr_cpus: int
     peak_pages: int
+    nr_ops: int | None = None
+    seed: int | None = None
 
     @property
     def nr_accesses(self) -> int:
         """Returns the number of accesses of all steps."""
         return sum(step.stop - step.start for step in self.steps if isinstance(step, Touch))
+
+    def head(self, nr_accesses: int) -> Workload:
+        """Returns the workload of the first accesses; processes that live then run until the end.
+
+        Args:
+            nr_accesses: Number of accesses to keep, if the workload has so many.
+
+        Returns:
+            The workload.
+        """
+        steps: list[Step] = []
+        left = nr_accesses
+        for step in self.steps:
+            if not isinstance(step, Touch):
+                steps.append(step)
+                continue
+            steps.append(replace(step, stop=min(step.stop, step.start + left)))
+            left -= step.stop - step.start
+            if left <= 0:
+                break
+        return replace(self, steps=tuple(steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +176,12 @@ class Maker:
     Attributes:
         about: Description in one line, for listings.
         make: Function that returns the workload. Each such function takes a ``seed``.
+        parameters_for: Function that returns parameters of ``make`` for at least a number of accesses.
     """
 
     about: str
     make: Callable[..., Workload]
+    parameters_for: Callable[[int], dict[str, int]]
 
 
 def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
@@ -156,7 +189,8 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
 
     Args:
         name_or_path: A name in `WORKLOADS`, or the path of an .npz file with columns ``page`` and ``write``.
-        **parameters: Parameters of a workload with a name, see `zipf`, `scan`, `build_like`, `fork_heavy`.
+        **parameters: Parameters of a workload with a name, see `zipf`, `scan`, `build_like`, `fork_heavy`;
+            also ``nr_ops``, which makes a workload of exactly this number of accesses.
 
     Returns:
         The workload.
@@ -166,13 +200,26 @@ def load(name_or_path: str | os.PathLike[str], **parameters: int) -> Workload:
     """
     maker = WORKLOADS.get(os.fspath(name_or_path))
     if maker is not None:
-        return maker.make(**parameters)
-    if parameters:
-        raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
+        return _made(maker, **parameters)
     # The import is local, because only a workload from a file needs NumPy.
     from .trace import load_accesses
 
-    return recorded(load_accesses(name_or_path), name=os.fspath(name_or_path))
+    found = recorded(load_accesses(name_or_path), name=os.fspath(name_or_path))
+    if parameters:
+        raise invalid(f"trace {name_or_path!s} is recorded and takes no {', '.join(sorted(parameters))}")
+    return found
+
+
+def _made(maker: Maker, *, nr_ops: int | None = None, **parameters: int) -> Workload:
+    """Makes a workload with a name, and with ``nr_ops`` accesses unless it is None."""
+    seed = parameters.get("seed", DEFAULT_SEED)
+    if nr_ops is None:
+        return replace(maker.make(**parameters), seed=seed)
+    _check(nr_ops=nr_ops)
+    made = maker.make(**maker.parameters_for(nr_ops) | parameters)
+    if made.nr_accesses < nr_ops:
+        raise invalid(f"nr_ops {nr_ops} is over the {made.nr_accesses} accesses of this {made.name}")
+    return replace(made.head(nr_ops), nr_ops=nr_ops, seed=seed)
 
 
 def recorded(accesses: Accesses, *, name: str = "accesses") -> Workload:
@@ -212,7 +259,7 @@ def zipf(*, nr_pages: int = 8192, nr_accesses: int = 200_000, seed: int = DEFAUL
     return recorded(_accesses(chosen, _writes(rng, nr_accesses)), name="zipf")
 
 
-def scan(*, nr_pages: int = 8192, nr_sweeps: int = 8, seed: int = DEFAULT_SEED) -> Workload:
+def scan(*, nr_pages: int = SWEEP_PAGES, nr_sweeps: int = 8, seed: int = DEFAULT_SEED) -> Workload:
     """Touches all pages in order, again and again, the worst case for a limit below the number of pages.
 
     Args:
@@ -270,7 +317,7 @@ def build_like(*, nr_processes: int = 24, parallel: int = 2, seed: int = DEFAULT
 
 
 def fork_heavy(
-    *, nr_pages: int = 4096, nr_children: int = 12, parallel: int = 4, seed: int = DEFAULT_SEED
+    *, nr_pages: int = FORK_PAGES, nr_children: int = 12, parallel: int = 4, seed: int = DEFAULT_SEED
 ) -> Workload:
     """Forks children off a parent that has a working set, as a server does to save its state.
 
@@ -310,17 +357,35 @@ def fork_heavy(
             steps.append(Exit(child - parallel))
     steps += [Exit(child) for child in range(max(nr_children - parallel, 0) + 1, nr_children + 1)]
     steps.append(Exit(0))
-    # The sum is an upper limit. The factor counts the parent too, because the parent writes pages that the
-    # children share.
+    # `peak_pages` is an upper limit. The factor `parallel + 1` counts the parent too, because each write of
+    # the parent to a page shared with a child makes a copy of the page.
     peak_pages = nr_pages + (parallel + 1) * 2 * nr_own
     return Workload("fork-heavy", tuple(steps), nr_cpus=1, peak_pages=peak_pages)
 
 
 WORKLOADS: dict[str, Maker] = {
-    "zipf": Maker("made up: 200,000 accesses to 32 MiB by popularity, skew 0.99", zipf),
-    "scan": Maker("made up: 8 sweeps over 32 MiB in order", scan),
-    "build-like": Maker("made up: 24 short processes of 2 to 6 MiB, two at a time", build_like),
-    "fork-heavy": Maker("made up: a process of 16 MiB and 12 children by fork that write a part", fork_heavy),
+    "zipf": Maker(
+        "made up: 200,000 accesses to 32 MiB by popularity, skew 0.99",
+        zipf,
+        lambda nr_ops: {"nr_accesses": nr_ops},
+    ),
+    "scan": Maker(
+        "made up: 8 sweeps over 32 MiB in order",
+        scan,
+        lambda nr_ops: {"nr_sweeps": -(-nr_ops // SWEEP_PAGES)},
+    ),
+    "build-like": Maker(
+        "made up: 24 short processes of 2 to 6 MiB, two at a time",
+        build_like,
+        # A process accesses each of its pages five times.
+        lambda nr_ops: {"nr_processes": -(-nr_ops // (5 * BUILD_PAGES[0]))},
+    ),
+    "fork-heavy": Maker(
+        "made up: a process of 16 MiB and 12 children by fork that write a part",
+        fork_heavy,
+        # A child is the reason for three accesses to an eighth of the pages.
+        lambda nr_ops: {"nr_children": -(-nr_ops // (3 * FORK_PAGES // 8))},
+    ),
 }
 """Every workload of page accesses with a name."""
 
@@ -349,7 +414,7 @@ def _compiler(rng: random.Random) -> Accesses:
     for page in range(nr_pages):
         pages.append(page)
         for drawn in rng.randbytes(4):
-            # One access in eight goes to any page so far, as an access to a symbol table does.
+            # One access in eight goes to any page touched so far, as an access to a symbol table does.
             near = max(page - BUILD_NEAR_PAGES, 0)
             here = rng.randint(near, page) if drawn >> 5 else rng.randint(0, page)
             pages.append(here)
@@ -357,7 +422,7 @@ def _compiler(rng: random.Random) -> Accesses:
 
 
 def _in_pieces(process: int, accesses: Accesses, cpu: int) -> list[Step]:
-    """Returns the steps of a process: `BUILD_PIECES` pieces of its accesses, and its exit."""
+    """Returns the steps of a process: `BUILD_PIECES` steps, each with a part of the accesses, and an exit."""
     marks = [accesses.nr_accesses * piece // BUILD_PIECES for piece in range(BUILD_PIECES + 1)]
     turns: list[Step] = [Touch(process, accesses, start, stop, cpu) for start, stop in pairwise(marks)]
     return [*turns, Exit(process)]

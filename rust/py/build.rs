@@ -1,5 +1,5 @@
-//! Reads the docstrings of the Python stubs and generates the macro `stub!`. The macro inserts a docstring into the
-//! extension, so that the docs of the Python API are written only in the stubs.
+//! Reads the docstrings of the Python stubs (`*.pyi`) and generates the macro `stub!`. The macro inserts a docstring
+//! of the stubs into the extension, so that the docs of the Python API are written only in the stubs.
 //!
 //! `stub!(Swap.alloc)` is the docstring of a method. `stub!(Swap)` is the docstring of a class. `stub!(_core)` is the
 //! docstring of the module. If a method returns a `TypedDict`, its docstring ends with the docs of the keys of the
@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
@@ -27,8 +28,20 @@ fn main() {
         writeln!(code, "    ({name}) => {{ {doc:?} }};").expect("a write to a String cannot fail");
     }
     code += "}\n";
+    build_facts();
     let folder = env::var_os("OUT_DIR").expect("cargo sets it");
     fs::write(Path::new(&folder).join("stub.rs"), code).expect("the folder of the build is writable");
+}
+
+/// Passes the facts of the build that only a build script knows to the crate, as variables of the environment.
+fn build_facts() {
+    let rustc = env::var_os("RUSTC").expect("cargo sets it");
+    let printed = Command::new(rustc).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&printed).split(' ').nth(1).unwrap_or("unknown").trim().to_owned();
+    println!("cargo::rustc-env=SWAPCORE_RUSTC={version}");
+    for (variable, fact) in [("TARGET", "SWAPCORE_TARGET"), ("OPT_LEVEL", "SWAPCORE_OPT_LEVEL")] {
+        println!("cargo::rustc-env={fact}={}", env::var(variable).expect("cargo sets it"));
+    }
 }
 
 /// Returns the paths of the stubs of the extension: `_core.pyi` and its parts `_core_*.pyi`.
@@ -48,7 +61,7 @@ fn paths(package: &Path) -> Vec<PathBuf> {
 #[derive(Default)]
 struct Item {
     doc: String,
-    /// The type annotation: the type of the result of a function, or the type of a key.
+    /// The type annotation of the item: the result type of a function, or the type of a key.
     annotation: String,
 }
 
@@ -111,7 +124,7 @@ impl Stubs {
     }
 
     /// Returns the docs of the keys of each `TypedDict` that an annotation names. If the value of a key is a
-    /// `TypedDict`, the docs of the keys of this second `TypedDict` follow.
+    /// `TypedDict` too, the docs of its keys follow.
     fn keys(&self, annotation: &str, title: &str) -> String {
         let mut docs = String::new();
         for class in words(annotation).filter(|word| self.is_dict(word)) {

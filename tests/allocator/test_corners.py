@@ -1,7 +1,7 @@
 """Fixed programs on the allocator and the model for cases that random programs reach rarely.
 
-`Lockstep` compares every answer, counter, list and hint after each operation. A test asserts only the fact of
-its name.
+`Lockstep` compares every answer, counter, list and hint after each operation. A test asserts only the fact
+that its name states.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def side_with(profile: str) -> Iterator[SideWith]:
-    """Returns a function that starts a `Lockstep` with devices. Each `Lockstep` is drained after the test."""
+    """Returns a function that starts a `Lockstep` with devices; `Lockstep.drain` runs after the test."""
     sides = []
 
     def start(*disks: Disk, nr_cpus: int = 1, workers: str = "inline", **switches: str) -> Lockstep:
@@ -114,7 +114,7 @@ def test_inline_discard_follows_a_failing_allocation(side_with: SideWith) -> Non
     side.folio_alloc_swap(9, 0)
     side.alloc_batch(500, 0, 0)
     assert side.swap.vm_swap_full
-    side.alloc(4, 0)  # fails, but takes the idle folio's cluster back
+    side.alloc(4, 0)  # fails, but reclaims the cached folio without references and so frees its cluster
     assert free_clusters(side) == [1]
     side.alloc(4, 0)
     assert side.runs[-1] == (0, 512, 16)
@@ -125,7 +125,7 @@ def test_pending_discards_run_in_the_order_of_swapon_among_equals(side_with: Sid
     disk = Disk(1024, priority=5, can_discard=True)
     side = side_with(Disk(1024, priority=5), disk, workers="manual")
     side.swapoff(0)
-    side.swapon(disk)  # type 0 again, but behind type 1
+    side.swapon(disk)  # the device gets swap type 0 again, but is behind type 1 in the list of devices
     side.alloc_batch(2046, 0, 0)
     side.put(0, 512, 512)
     side.put(1, 512, 512)
@@ -142,7 +142,7 @@ def test_failing_swapoff_frees_idle_cached_slots_after_the_others(side_with: Sid
     side.folio_alloc_swap(0, 2)
     side.on_folio("folio_dup_swap", 3)
     side.folio_alloc_swap(0, 0)
-    side.set_traits(4, locked=True)  # slot 2 stays: swapoff fails
+    side.set_traits(4, locked=True)  # the slots of a locked folio stay in use, so swapoff fails
     side.swapoff(0, hook=True)
     assert side.devices[0].is_on
 

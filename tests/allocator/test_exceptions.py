@@ -1,6 +1,6 @@
 """Facts about the error classes: their built-in base classes and pickling.
 
-`test_misuse.py` raises each class.
+`test_misuse.py` makes the core raise each class.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def test_empty_terabyte_counts_and_takes_at_most_32_mib() -> None:
 def test_full_device_takes_at_most_8_2_bytes_a_slot_and_gives_them_back() -> None:
     [[resident, counted, pages], [resident_after, counted_after, _]] = probe(pages=1 << 22, fill=True)
     assert 8.0 < counted / pages <= 8.2
-    # One megabyte allows for whole pages that page faults add and for memory of the interpreter's allocator.
+    # The limit has one more MiB, because page faults add whole pages and the interpreter allocates memory
+    # too.
     assert resident <= 8.2 * pages + (1 << 20)
     assert counted_after / pages < 0.2
     assert resident_after <= 0.2 * pages + (1 << 20)

@@ -92,7 +92,7 @@ class Program:
         ]
 
     def run(self) -> None:
-        """Runs all steps of the program and drains both sides."""
+        """Runs all steps, and then frees all slots of the real subsystem and of the model."""
         operations = self.operations()
         for _ in range(STEPS):
             self.rng.choices(operations, self.weights)[0]()
@@ -186,7 +186,7 @@ class Program:
                     self.side.on_folio("folio_dup_swap", known)
 
     def random_traits(self, index: int) -> None:
-        """Locks, maps or puts under writeback half of the folios, which makes them hard to reclaim."""
+        """Locks, maps or puts under writeback a folio, in half of the calls, so that reclaim skips it."""
         trait = self.rng.choice(["locked", "writeback", "mapped", "mapped", None, None, None, None])
         if trait:
             self.side.set_traits(index, **{trait: True})
@@ -264,12 +264,12 @@ class LockstepMachine(RuleBasedStateMachine):
 
     @initialize(profile=st.sampled_from(PROFILES), workers=st.sampled_from(WORKERS), disk=disks)
     def start(self, profile: str, workers: str, disk: Disk) -> None:
-        """Starts both sides with one device."""
+        """Starts the real subsystem and the model, each with one device."""
         self.side = Lockstep(nr_cpus=2, profile=profile, workers=workers)
         self.side.swapon(disk)
 
     def pick_run(self, index: int) -> tuple[int, int, int]:
-        """Chooses one of the runs in use."""
+        """Chooses one of the runs that have a used slot."""
         return self.side.runs[index % len(self.side.runs)]
 
     def has_runs(self) -> bool:
@@ -345,13 +345,13 @@ class LockstepMachine(RuleBasedStateMachine):
     @precondition(has_cached)
     @rule(index=indexes, method=st.sampled_from(FOLIO_METHODS))
     def use_folio(self, index: int, method: str) -> None:
-        """Calls one of the methods of a cached folio."""
+        """Calls one of `FOLIO_METHODS` with a cached folio."""
         self.side.on_folio(method, self.pick_folio(index))
 
     @precondition(has_cached)
     @rule(index=indexes, locked=st.booleans(), writeback=st.booleans(), mapped=st.booleans())
     def set_traits(self, index: int, locked: bool, writeback: bool, mapped: bool) -> None:
-        """Makes a folio easy or hard to reclaim."""
+        """Sets lock, writeback and mapping of a cached folio, which decide whether it can be reclaimed."""
         self.side.set_traits(self.pick_folio(index), locked=locked, writeback=writeback, mapped=mapped)
 
     @precondition(lambda self: self.side.devices)
@@ -374,12 +374,12 @@ class LockstepMachine(RuleBasedStateMachine):
 
     @invariant()
     def is_consistent(self) -> None:
-        """Compares the counters of both sides after every step."""
+        """Compares the counters of the real subsystem and of the model after every step."""
         if hasattr(self, "side"):
             self.side.compare()
 
     def teardown(self) -> None:
-        """Empties both sides."""
+        """Frees all slots of the real subsystem and of the model."""
         if hasattr(self, "side"):
             self.side.drain()
 

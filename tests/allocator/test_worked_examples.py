@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Machine = Callable[..., Swap]
 
 A, B = 0, 1  # swap types, in the order of swapon
-IN_B = 1 << 58  # an entry of type B is its slot plus this; an entry of type A is its slot
+IN_B = 1 << 58  # the entry of a slot of device B is the slot plus `IN_B`; on device A it is the slot
 
 
 @pytest.fixture(params=["v618", "p3", "series", "newest"])
@@ -84,18 +84,18 @@ def in_b(first: int, last: int) -> tuple[int, int]:
 
 
 def lists(swap: Swap, kind: int = A) -> dict[str, Any]:
-    """Returns the lists of one device."""
+    """Returns the cluster lists of one device."""
     return next(row for row in swap.dump()["devices"] if row["type"] == kind)
 
 
 def assert_lists(swap: Swap, **expected: list[int] | dict[int, list[int]]) -> None:
-    """Compares named lists of device A, for example ``free=[1, 2]``, ``nonfull={0: [0]}``."""
+    """Compares named cluster lists of device A, for example ``free=[1, 2]``, ``nonfull={0: [0]}``."""
     row = lists(swap)
     assert {name: row[name] for name in expected} == expected
 
 
 def hint(swap: Swap, order: int = 0, cpu: int = 0) -> tuple[int, int] | None:
-    """Returns (type, slot) of the hint of a CPU and an order, None without a hint."""
+    """Returns the hint of a CPU for an order: (type, slot) at which its next search starts, or None."""
     found: tuple[int, int] | None = swap.dump()["hints"][cpu].get(order)
     return found
 

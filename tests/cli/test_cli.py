@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import swapcore as sc
 from helpers.command import assert_refused, json_of
-from swapcore import report, trace
+from swapcore import report, trace, workloads
 from swapcore.cli import COMMANDS, main
+from swapcore.running.stacks import STORAGES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def test_version_is_that_of_the_package(capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out == f"swapcore {sc.__version__}\n"
+    assert capsys.readouterr().out.startswith(f"swapcore {sc.__version__} (")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_bad_usage_exits_with_2(arguments: list[str], capsys: Capture) -> None:
     ],
     ids=str,
 )
-def test_error_is_one_line_and_exit_1(arguments: list[str], words: str, capsys: Capture) -> None:
+def test_error_is_one_line_and_exit_2(arguments: list[str], words: str, capsys: Capture) -> None:
     assert_refused(capsys, arguments, words)
 
 
@@ -110,7 +111,7 @@ def test_compare_finds_a_class_in_the_working_directory(
 def test_compare_list_names_every_workload_and_strategy(capsys: Capture) -> None:
     assert main(["compare", "--list"]) == 0
     names = {line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}
-    assert names == {*trace.WORKLOADS, *sc.Strategy.names}
+    assert names == {*trace.WORKLOADS, *workloads.WORKLOADS, *sc.Strategy.names, *STORAGES}
 
 
 def oracle_case(tmp_path: Path, *, first_slot: int) -> str:
@@ -203,7 +204,7 @@ def test_show_until_stops_early_and_json_agrees(capsys: Capture, small_path: str
     data = json_of(capsys, "show", "--trace", small_path, "--until", "100", "-o", "INUSE-PAGES,USED,PRIO")
     assert data["operations"] == 100
     assert data["swapdevices"] == [{"inuse-pages": used_pages, "used": used_pages * sc.PAGE_SIZE, "prio": -1}]
-    # Slot 0 is a used slot of its cluster but not a used page of the device.
+    # Slot 0, the header, counts as a used slot of its cluster but not as a used page of the device.
     assert sum(data["used_slots_by_cluster"]["null0"]) == used_pages + 1
 
 
@@ -316,8 +317,8 @@ def test_a_command_plots(
     assert word in capsys.readouterr().out
 
 
-# The child sets the handler of SIGINT, because a shell ignores SIGINT in background commands and their
-# children inherit this.
+# The child process sets the handler of SIGINT itself, because a shell ignores SIGINT in its background
+# commands, and a child process inherits an ignored signal.
 INTERRUPTIBLE = """
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The cgroup v1 memory guide: accounting, limits, swappiness, statistics, and the end of a group."""
+"""Tests of the kernel's cgroup v1 memory guide: accounting, limits, swappiness, statistics, removal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def machine(**options: object) -> sc.Swap:
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a machine with exact charges; `check` runs after the test."""
+    """Returns `machine()`, which charges page by page; `Swap.check` runs after the test."""
     made = machine()
     yield made
     made.check()
@@ -48,9 +48,7 @@ def test_files_and_their_first_values(swap: sc.Swap) -> None:
         for name in ("usage_in_bytes", "max_usage_in_bytes", "failcnt"):
             assert a.read(f"{memory}.{name}") == "0\n"
     for absent in (
-        "memory.use_hierarchy",
         "memory.soft_limit_in_bytes",
-        "memory.move_charge_at_immigrate",
         "memory.numa_stat",
         "memory.pressure_level",
         "memory.kmem.usage_in_bytes",
@@ -85,7 +83,7 @@ def test_anonymous_pages_are_charged_at_the_fault_and_uncharged_with_their_last_
     task.write(b"x" * (8 * PAGE))
     assert usage(a) == [(8, 8)]
     child = task.mm.fork()
-    child.move_to(b)
+    child.memcg = b
     child.read(task.first * PAGE, 8 * PAGE)
     assert usage(a, b) == [(8, 8), (0, 0)], "the first touch decides"
     del task
@@ -111,7 +109,7 @@ def test_pages_that_come_in_are_charged_to_the_owner_of_the_slot(swap: sc.Swap) 
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
     task = task_of(swap, a, 8, b"x" * (8 * PAGE))
     task.pageout(8)
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert usage(a, b) == [(0, 8), (0, 0)], "a move takes no charge along"
     task.mm.willneed(task.first, 4)
     task.read(4, 2 * PAGE)
@@ -142,7 +140,7 @@ def test_a_limit_above_reclaims_from_the_whole_tree(swap: sc.Swap) -> None:
 
 
 def test_a_charge_that_reclaim_cannot_serve_fails() -> None:
-    """The kernel invokes the OOM killer. Here the charge fails, and its caller decides."""
+    """The kernel invokes the OOM killer. In swapcore the charge fails with an error."""
     swap = sc.Swap(memcg="v1", switches={"memcg_stock": "off"})
     a = swap.memcg.create("a", memory_limit_in_bytes=8 * PAGE)
     task = task_of(swap, a, 16)
@@ -319,7 +317,7 @@ def test_a_group_can_be_removed_with_charges_but_not_with_tasks(swap: sc.Swap) -
     task = task_of(swap, a, 8, b"x" * (8 * PAGE))
     task.pageout(4)
     assert errno_of(a.remove) == errno.EBUSY
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert errno_of(p.remove) == errno.EBUSY
     a.remove()
     assert usage(p, a) == [(4, 8), (4, 8)], "the charge stays"
@@ -329,13 +327,17 @@ def test_a_group_can_be_removed_with_charges_but_not_with_tasks(swap: sc.Swap) -
 
 @pytest.mark.parametrize("store", ["array", "shadow"])
 def test_a_page_of_a_removed_group_is_charged_to_the_group_that_swaps_it_in(store: str) -> None:
-    """The rule of the guide is that of stores that record owners; the posted series has another store."""
+    """The guide is right with the owner store ``array``: the group that swaps the page in is charged.
+
+    With ``shadow``, the owner store of the swap table series, phase IV, the nearest online ancestor of the
+    removed group is charged.
+    """
     swap = machine(switches={"owner_store": store})
     p, b = swap.memcg.create("p"), swap.memcg.create("b")
     a = p.create("a")
     task = task_of(swap, a, 4, b"x" * (4 * PAGE))
     task.pageout(4)
-    task.mm.move_to(b)
+    task.mm.memcg = b
     a.remove()
     task.read(0, 4 * PAGE)
     assert usage(p, b) == ([(0, 0), (4, 4)] if store == "array" else [(4, 4), (0, 0)])

@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: groups, their life, their files, and the amounts that files take."""
+"""Tests of the kernel's cgroup v2 guide: groups, their life, their files, and the amounts in files."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_child_process_starts_in_the_group_of_its_parent() -> None:
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
     mm = swap.mm(a)
     child = mm.fork()
-    mm.move_to(b)
+    mm.memcg = b
     assert (mm.memcg, child.memcg, mm.fork().memcg) == (b, a, b)
     assert errno_of(a.remove) == errno.EBUSY
     del child
@@ -100,7 +100,7 @@ def test_a_child_process_starts_in_the_group_of_its_parent() -> None:
 
 
 def test_a_group_with_tasks_may_have_groups_below() -> None:
-    """The kernel forbids tasks in a group that gives memory to groups below. The core has no such rule."""
+    """The kernel forbids tasks in a group whose children have the memory controller; swapcore allows them."""
     swap = machine()
     p = swap.memcg.create("p")
     mm = swap.mm(p)

@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: usage, high and max limits, reclaim on request, peaks, and the events of memory."""
+"""Tests of the kernel's cgroup v2 guide: usage, high and max, memory.reclaim, peaks, and events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 with one device and exact charges; `check` runs after the test."""
+    """Returns a subsystem of v2 with one device and no charge stocks; `Swap.check` runs after the test."""
     made = sc.Swap(switches={"memcg_stock": "off"})
     made.page_cluster = 0
     made.swapon(file_storage(4096))
@@ -25,14 +25,14 @@ def swap() -> Iterator[sc.Swap]:
 
 @pytest.fixture
 def full() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 without a device, so reclaim frees nothing; `check` runs after the test."""
+    """Returns a subsystem of v2 in which reclaim finds no device; `Swap.check` runs after the test."""
     made = sc.Swap(switches={"memcg_stock": "off"})
     yield made
     made.check()
 
 
 def fill(swap: sc.Swap, group: sc.MemCgroup, nr_pages: int) -> object:
-    """Returns a task of the group with this many written pages."""
+    """Returns a task of the group with ``nr_pages`` written pages."""
     return task_of(swap, group, nr_pages, b"x" * (nr_pages * PAGE))
 
 
@@ -111,7 +111,7 @@ def test_usage_stays_within_max(swap: sc.Swap) -> None:
 
 
 def test_a_charge_at_max_without_reclaimable_memory_fails(full: sc.Swap) -> None:
-    """The kernel invokes the OOM killer, and the charge succeeds. Here the charge fails."""
+    """The kernel invokes the OOM killer, and the charge succeeds. In swapcore the charge fails."""
     a = full.memcg.create("a", memory_max=8 * PAGE)
     task = task_of(full, a, 16)
     with pytest.raises(MemoryError):
@@ -290,10 +290,10 @@ def test_pages_are_charged_to_the_group_of_the_first_touch(swap: sc.Swap) -> Non
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
     task = task_of(swap, a, 8, b"x" * (4 * PAGE))
     child = task.mm.fork()
-    child.move_to(b)
+    child.memcg = b
     child.read(task.first * PAGE, 4 * PAGE)
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 0], "b uses pages of a"
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 0], "a move takes no charge along"
     task.write(b"y" * (8 * PAGE))
     assert [group.memory_current // PAGE for group in (a, b)] == [4, 8], "copies and new pages are b's"

@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: the protection of memory by memory.min and memory.low."""
+"""Tests of the kernel's cgroup v2 guide: the protection of memory by memory.min and memory.low."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ BOTH = pytest.mark.parametrize("file", ["memory_min", "memory_low"])
 
 
 def machine(**switches: str) -> sc.Swap:
-    """Returns a subsystem of v2 with one device and exact charges."""
+    """Returns a subsystem of v2 with one device and without per-CPU stocks of charges."""
     swap = sc.Swap(switches={"memcg_stock": "off", **switches})
     swap.swapon(file_storage(16384))
     return swap
 
 
 def idle(swap: sc.Swap, group: sc.MemCgroup, nr_pages: int) -> Task:
-    """Returns a task with this many written pages, which no page table marks as used since."""
+    """Returns a task with ``nr_pages`` written pages; reclaim has cleared the accessed bit of each page."""
     task = task_of(swap, group, nr_pages, b"x" * (nr_pages * PAGE))
     group.write("memory.reclaim", "4K")
     task.read(0, nr_pages * PAGE)
@@ -143,7 +143,7 @@ def test_memory_above_the_protection_is_reclaimed_in_proportion(file: str) -> No
 
 @BOTH
 def test_a_removed_group_is_protected_no_more(file: str) -> None:
-    """The guide says that the claim of a group without tasks is ignored. The kernel ends a claim at rmdir."""
+    """The guide ignores the protection of a group without tasks. The kernel ends the protection at rmdir."""
     swap = machine()
     top = swap.memcg.create("top")
     a = top.create("a")

@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: the keys of memory.stat that count anonymous memory and swap."""
+"""Tests of the kernel's cgroup v2 guide: the keys of memory.stat that count anonymous memory and swap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 with one device and exact charges; `check` runs after the test."""
+    """Returns a subsystem of v2 with one device and no charge stocks; `Swap.check` runs after the test."""
     made = sc.Swap(switches={"memcg_stock": "off"})
     made.page_cluster = 0
     made.swapon(file_storage(8192))
@@ -23,7 +23,7 @@ def swap() -> Iterator[sc.Swap]:
 
 
 def counts(group: sc.MemCgroup, *keys: str) -> list[int]:
-    """Returns the values of these keys of memory.stat."""
+    """Returns the values of ``keys`` in memory.stat."""
     stat = group.memory_stat
     return [stat[key] for key in keys]
 

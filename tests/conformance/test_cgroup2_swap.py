@@ -1,4 +1,4 @@
-"""The cgroup v2 guide: usage, limits, peak and events of swap."""
+"""Tests of the kernel's cgroup v2 guide: usage, limits, peak and events of swap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 with one device and exact charges; `check` runs after the test."""
+    """Returns a subsystem of v2 with one device and no charge stocks; `Swap.check` runs after the test."""
     made = sc.Swap(switches={"memcg_stock": "off"})
     made.page_cluster = 0
     made.swapon(file_storage(4096))
@@ -77,7 +77,7 @@ def test_a_swap_limit_below_usage_is_reached_as_pages_come_back(swap: sc.Swap) -
 
 
 def test_a_charge_over_swap_high_is_an_event(swap: sc.Swap) -> None:
-    """The kernel makes the task sleep. Here `MemCgroup::throttled_ms` of Rust adds up the time."""
+    """The kernel makes the task sleep. In swapcore `MemCgroup::throttled_ms` of Rust adds up the time."""
     p = swap.memcg.create("p")
     a = p.create("a", memory_swap_high=8 * PAGE)
     task = task_of(swap, a, 64, b"x" * (32 * PAGE))
@@ -121,7 +121,7 @@ def test_a_slot_stays_charged_until_it_is_free(swap: sc.Swap) -> None:
     task = task_of(swap, a, 4, b"x" * (4 * PAGE))
     task.pageout(4)
     child = task.mm.fork()
-    child.move_to(b)
+    child.memcg = b
     del task
     assert [group.memory_swap_current // PAGE for group in (a, b)] == [4, 0]
     del child

@@ -1,4 +1,4 @@
-"""Facts of madvise(2), fork(2) and munmap(2) that concern swap."""
+"""Tests of documented facts of madvise(2), fork(2) and munmap(2) that concern swap."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = sc.PAGE_SIZE
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[sc.Swap]:
-    """Returns a subsystem with a swap file, which is slower than memory; `check` runs after the test."""
+    """Returns a subsystem with a swap file, which is not synchronous; `Swap.check` runs after the test."""
     swap = sc.Swap()
     swap.swapon(sc.File.create(tmp_path / "swap", "16M", is_block_device=True))
     swap.page_cluster = 0

@@ -1,4 +1,4 @@
-"""Facts of mkswap(8), swaplabel(8) and the swap header."""
+"""Tests of documented facts of mkswap(8), swaplabel(8) and the swap header."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VOLUME = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
 def header(version: int = 1, last_page: int = 99, nr_bad: int = 0) -> bytes:
-    """Returns a header page made by hand."""
+    """Returns a swap header page that this function builds without mkswap and without the package."""
     page = bytearray(PAGE)
     struct.pack_into("<III", page, 1024, version, last_page, nr_bad)
     page[PAGE - 10 :] = b"SWAPSPACE2"

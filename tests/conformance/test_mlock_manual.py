@@ -1,4 +1,4 @@
-"""Facts of mlock(2), mlock2(2) and mlockall(2): a mapping with `is_locked` is locked with MLOCK_ONFAULT."""
+"""Tests of documented facts of mlock(2), mlock2(2) and mlockall(2); `is_locked` is MLOCK_ONFAULT."""
 
 from __future__ import annotations
 

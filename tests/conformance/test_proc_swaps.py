@@ -1,4 +1,4 @@
-"""Facts of /proc/swaps and of the tables that swapon(8) prints."""
+"""Tests of documented facts of /proc/swaps and of the tables that swapon(8) prints."""
 
 from __future__ import annotations
 

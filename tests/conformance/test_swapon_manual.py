@@ -1,4 +1,4 @@
-"""Facts of swapon(2), swapoff(2), swapon(8) and swapoff(8)."""
+"""Tests of documented facts of swapon(2), swapoff(2), swapon(8) and swapoff(8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of /proc/vmstat, /proc/meminfo, the mTHP statistics, vm.page-cluster, vm.swappiness and MGLRU."""
+"""Tests of documented facts of /proc/vmstat and meminfo, mTHP, vm.page-cluster, vm.swappiness and MGLRU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = sc.PAGE_SIZE
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[sc.Swap]:
-    """Returns a subsystem with a swap file, which is slower than memory; `check` runs after the test."""
+    """Returns a subsystem with a swap file, which is not synchronous; `Swap.check` runs after the test."""
     swap = sc.Swap()
     swap.swapon(sc.File.create(tmp_path / "swap", "64M", is_block_device=True, is_rotational=False))
     yield swap
@@ -41,7 +41,7 @@ def noise(nr_pages: int) -> bytes:
 
 
 def grown(swap: sc.Swap, before: dict[str, int]) -> dict[str, int]:
-    """Returns the counters that differ from those before, and how much they grew."""
+    """Returns the counters that differ from ``before``, each with its growth."""
     now = swap.stats()
     return {name: now[name] - before[name] for name in now if now[name] != before[name]}
 

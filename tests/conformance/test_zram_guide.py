@@ -1,4 +1,4 @@
-"""Facts of the administrator's guide to zram."""
+"""Tests of documented facts of the administrator's guide to zram."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zswap guide: parameters, stores and loads, order of writeback, groups, and the shrinker."""
+"""Tests of the kernel's zswap guide: parameters, stores, loads, order of writeback, groups, shrinker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def out(swap: sc.Swap, data: bytes, memcg: sc.MemCgroup | None = None) -> sc.Swp
 
 
 def zswap_stats(swap: sc.Swap, *names: str) -> list[int]:
-    """Returns these counters of zswap."""
+    """Returns the counters of zswap that ``names`` lists."""
     stats = swap.zswap.stats()
     return [stats[name] for name in names]
 
@@ -132,13 +132,13 @@ def test_the_oldest_pages_go_to_the_device_when_the_pools_are_full() -> None:
 
 
 def hard(seed: int) -> bytes:
-    """Returns a page that compresses to a little less than a page, and takes a page of the pool."""
+    """Returns a page whose compressed data is almost as large as a page and takes a page of the pool."""
     return noise(seed)[:3900] + bytes(PAGE - 3900)
 
 
 @pytest.mark.parametrize(("threshold", "nr_left"), [(80, 80), (100, 99)])
 def test_full_pools_take_no_page_until_they_are_at_the_threshold(threshold: int, nr_left: int) -> None:
-    """A threshold of 100 percent of the limit is no threshold: a page is taken as soon as one has left."""
+    """With a threshold of 100 percent, full pools take a page again as soon as one stored page is freed."""
     swap = machine(sc.Zswap(max_pool_percent=10, accept_threshold_percent=threshold), memory_pages=1000)
     a = swap.memcg.create("a", memory_zswap_writeback=0)
     stored = [out(swap, hard(seed), a) for seed in range(100)]

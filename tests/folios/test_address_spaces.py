@@ -20,7 +20,7 @@ PAGE = sc.PAGE_SIZE
 
 @pytest.fixture
 def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem with a zram device; `check` runs after the test."""
+    """Returns a subsystem with a zram device; `Swap.check` runs after the test."""
     swap = sc.Swap(nr_cpus=4)
     swap.swapon(sc.Zram("64M"), priority=1)
     yield swap
@@ -264,7 +264,7 @@ def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
                 mm.write(address, pattern(page, step % 900), cpu=thread)
                 generations[page] = step % 900
             elif kind == 1:
-                # The pages of any thread.
+                # The pages may be those of any thread.
                 at = rng.randrange(nr_threads * nr_pages - 20)
                 mm.pageout(first + at, 20, cpu=thread)
             else:
@@ -283,7 +283,7 @@ def test_events_are_columns_in_time_order(swap: sc.Swap) -> None:
     swap.swap_in(entry, cpu=3)
     swap.swap_in(zero)
     events = swap.take_events()
-    kinds = [events["kinds"][kind] for kind in events["kind"]]
+    kinds = [sc.EventKind(kind).name.lower() for kind in events["kind"]]
     assert kinds == ["swap_out", "evict", "swap_out_zero", "evict", "swap_in", "swap_in_zero"]
     assert list(np.frombuffer(events["order"], np.uint8)) == [2, 2, 0, 0, 2, 0]
     assert list(np.frombuffer(events["entry"], np.uint64))[:5:4] == [int(entry), int(entry)]

@@ -17,7 +17,7 @@ DATA = b"".join(page.to_bytes(2, "little") * (sc.PAGE_SIZE // 2) for page in ran
 
 
 def file_of(path: Path) -> sc.File:
-    """Makes a file that takes large folios and is not as fast as memory."""
+    """Makes a swap file that takes large folios, and that the core does not treat as fast as memory."""
     return sc.File.create(path / "swap", pages=1024, is_block_device=True, is_rotational=False)
 
 

@@ -341,7 +341,8 @@ def test_swap_in_without_memory_changes_nothing() -> None:
 def test_swap_in_of_a_part_leaves_its_neighbours_alone(swap: sc.Swap) -> None:
     entry = swap.swap_out(swap.folio(order=4, data=b"".join(bytes([page]) * PAGE for page in range(1, 17))))
     folios = swap.swap_in_batch([sc.SwpEntry(int(entry) + 2, 2)], orders=0b11111)
-    # The folios are two aligned pairs, because an aligned folio of four pages would cover other slots too.
+    # Each folio covers an aligned pair of slots, because an aligned folio of four pages would cover other
+    # slots.
     assert [(folio.nr_pages, folio.read(0, 1)[0]) for folio in folios] == [(2, 3), (2, 5)]
     assert swap.nr_swapcache_pages == 0
     assert [swap.swap_count(int(entry) + page) for page in (1, 2, 5, 6)] == [1, 0, 0, 1]

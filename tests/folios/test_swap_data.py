@@ -29,7 +29,7 @@ SIZE = "512M"
 
 ORDERS = range(10)
 ORDER_WEIGHTS = [40, 20, 12, 9, 7, 5, 3, 2, 1, 1]
-"""The weights make folios of about 17 pages, so the folios have 200 MiB in all."""
+"""Weights of the orders 0 to 9. A folio has about 17 pages on average, so all folios have 200 MiB."""
 
 
 def page_hashes(data: bytes) -> list[bytes]:
@@ -40,7 +40,7 @@ def page_hashes(data: bytes) -> list[bytes]:
 
 
 def make_data(rng: random.Random, order: int) -> tuple[str, bytes]:
-    """Returns a kind of data, drawn from three kinds, and the data of a folio."""
+    """Draws a kind of data (zero, compressible or random); returns the kind and the data of a folio."""
     kind = rng.choice(["zero", "compressible", "random"])
     nr_pages = 1 << order
     if kind == "zero":
@@ -110,7 +110,7 @@ class Worker:
 
 
 def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
-    """Returns the orders of ``mask`` for which an aligned folio fits at the start of the rest of a run."""
+    """Returns the orders of ``mask`` whose folio fits at the first slot that is not yet swapped in."""
     at, left = entry.offset + nr_done, entry.nr_pages - nr_done
     return sum(
         1 << order for order in ORDERS if mask >> order & 1 and at % (1 << order) == 0 and 1 << order <= left
@@ -118,7 +118,7 @@ def fitting(entry: sc.SwpEntry, nr_done: int, mask: int) -> int:
 
 
 def run_workers(swap: sc.Swap, nr_folios: int, seed: int) -> list[Worker]:
-    """Runs a `Worker` in each thread; then no slot or page may be left and `check` must pass."""
+    """Runs a `Worker` in each thread; afterwards no slot or page may be left, and `Swap.check` must pass."""
     workers = [Worker(swap, seed + number, nr_folios // NR_THREADS) for number in range(NR_THREADS)]
     Load(seed).run(worker.work for worker in workers)
     swap.check()
@@ -179,7 +179,7 @@ def test_nothing_is_lost_when_writes_and_reads_fail(kind: str, tmp_path: Path) -
     assert (stats["pswpout"], stats["pswpin"]) == (total(workers, "stored"), total(workers, "stored"))
 
 
-# One failure at a time
+# Tests with one failure of a storage at a time.
 
 
 @pytest.mark.parametrize("nr_failures", [1, 3])
@@ -296,7 +296,7 @@ def test_shared_slot_is_read_by_each_who_has_it(swap: sc.Swap) -> None:
     assert swap.devices[0].inuse_pages == 0
 
 
-# swapoff
+# Tests of swapoff while folios are swapped out.
 
 
 @pytest.mark.parametrize("make", [sc.Ram, sc.Zram], ids=["ram", "zram"])

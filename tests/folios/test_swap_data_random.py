@@ -195,7 +195,7 @@ class SwapDataMachine(RuleBasedStateMachine):
             assert b"".join(folio.read() for folio in folios) == run.data
             del folios
         assert [device.inuse_pages for device in self.swap.devices] == [0, 0]
-        # The frames of a caught error hold folios until they are collected.
+        # The frames of a caught error refer to folios until the garbage collector frees the frames.
         gc.collect()
         assert self.swap.nr_used_pages == 0
         self.swap.check()

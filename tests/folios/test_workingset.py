@@ -1,4 +1,4 @@
-"""Compares the rules of ``Swap(workingset=...)`` under a memory limit: the same accesses swap other pages."""
+"""Compares `classic` and `mglru` of ``Swap(workingset=...)`` with equal accesses under a memory limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def counters(rule: str, pages: Iterable[int]) -> dict[str, int]:
 def moving_sets() -> list[int]:
     """Makes 120,000 accesses to four sets of 600 pages, 10,000 to a set in turn.
 
-    Every tenth goes to a stream.
+    Every tenth access goes instead to the next page of a stream of 7,000 other pages.
     """
     random = Random(1)
     count = 120_000
@@ -57,19 +57,18 @@ def stream_over_an_idle_set() -> list[int]:
 
 def test_generations_give_an_old_working_set_up_sooner() -> None:
     classic, mglru = (counters(rule, moving_sets()) for rule in RULES)
-    # The classic rule keeps active pages of the last set until fewer pages are inactive than active. MGLRU
-    # ages a whole generation at once.
+    # With `classic`, pages of the previous set stay active until the inactive list is shorter than the active
+    # list. MGLRU ages a whole generation at once.
     assert mglru["pswpin"] < 0.9 * classic["pswpin"]
-    # MGLRU forgets the first access of all pages at once when it ages. The classic rule scans each page at
-    # the tail of the list and rotates it separately.
+    # When MGLRU ages, it clears the first access of all pages at once. With `classic`, reclaim scans and
+    # rotates each accessed page at the tail of the list separately.
     assert mglru["pgscan"] < 0.5 * classic["pgscan"]
 
 
 def test_the_active_list_keeps_an_idle_working_set_and_generations_do_not() -> None:
     classic, mglru = (counters(rule, stream_over_an_idle_set()) for rule in RULES)
-    # Every page of the set is swapped out once, at the first shortage of memory. During the stream, the
-    # classic rule scans the active list only if the inactive list is shorter, but MGLRU ages every
-    # generation, active or not.
+    # Every page of the set is swapped out once, when memory is short for the first time. During the stream,
+    # `classic` scans the active list only if the inactive list is shorter, but MGLRU ages every generation.
     assert 400 <= classic["pswpin"] < 500
     assert mglru["pswpin"] >= classic["pswpin"] + 350
     assert mglru["workingset_refault_anon"] == mglru["pswpin"]

@@ -18,8 +18,8 @@ def json_of(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) 
 
 
 def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    """Expects exit code 1, nothing on stdout, and one line on stderr that contains ``words``."""
-    assert main(arguments) == 1
+    """Expects exit code 2, nothing on stdout, and one line on stderr that contains ``words``."""
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("swapcore: ")

@@ -1,4 +1,4 @@
-"""Ends a long call in the thread of the test by a SIGALRM, because the signal handler raises an error."""
+"""Ends a long call in the thread of the test with SIGALRM, whose handler raises an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AlarmError(Exception):
 
 
 def ring(_number: int, _frame: object) -> None:
-    """Raises `AlarmError` in the running call; the handler of SIGALRM."""
+    """Handles SIGALRM: raises `AlarmError` in the running call."""
     raise AlarmError
 
 

@@ -49,7 +49,7 @@ class Sources:
         return cls(texts, **options)
 
     def with_line(self, file: str, line: str) -> Self:
-        """Returns the sources with a line added at the end of a file, for a test with a seeded violation."""
+        """Returns the sources with a line added at the end of a file, for a test of a forbidden call."""
         return replace(self, texts={**self.texts, file: f"{self.texts.get(file, '')}\n{line}\n"})
 
     @cached_property

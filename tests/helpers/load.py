@@ -1,4 +1,4 @@
-"""Threads of a test: `together` runs several calls at the same moment, `Load` runs threads for a time.
+"""Threads of a test: `together` runs several calls at the same moment, `Load` runs threads for some seconds.
 
 `SWAPCORE_STRESS_SECONDS` is the duration of one load in seconds. One second reaches each race of these tests;
 a longer load makes a rare interleaving more likely.
@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("SWAPCORE_STRESS_SECONDS", "1"))
 LIMIT_SECONDS = 120.0
 """The time limit of a load. `Load.run` fails if a thread runs this long after the load should have ended.
 
-A load that has not done enough continues for half of this time.
+A load whose ``is_enough`` returns false at its end continues for at most half of this time.
 """
 
 

@@ -25,7 +25,7 @@ FREE, SWAPPED_OUT, CACHED, BAD = range(4)  # the bytes that `SwapDevice.slots` r
 
 @dataclass(eq=False)
 class Pair:
-    """A real folio and its model. `real` is None when the test dropped the handle of a cached folio."""
+    """A folio of the real subsystem and of the model. `real` is None once the test dropped its handle."""
 
     real: Folio | None
     model: ModelFolio
@@ -55,7 +55,7 @@ class Lockstep:
         switches: dict[str, str] | None = None,
         dump_every: int = 1,
     ) -> None:
-        """Starts both sides without a device. Every `dump_every`-th step compares the whole dump."""
+        """Starts subsystem and model without a device. Every `dump_every`-th step compares their dumps."""
         self.log = [f"side = Lockstep({nr_cpus=}, {profile=}, {workers=}, {switches=})"]
         self.swap = Swap(nr_cpus=nr_cpus, profile=profile, workers=workers, switches=switches)
         self.model = Model(nr_cpus, workers, self.swap.switches)
@@ -67,7 +67,7 @@ class Lockstep:
         self.dump_every = dump_every
 
     def both(self, call: Callable[[Any], Any]) -> tuple[Any, int | None]:
-        """Makes a call on both sides, and compares the results; returns the answer and errno of the model."""
+        """Calls subsystem and model, and compares the results; returns the model's answer and errno."""
         answers: list[tuple[Any, int | None]] = []
         for side in (self.swap, self.model):
             try:
@@ -83,7 +83,7 @@ class Lockstep:
         return answers[1]
 
     def device(self, side: Swap | Model, kind: int) -> SwapDevice | Device:
-        """Returns the device of a swap type: the `SwapDevice` of the real side, or the model's `Device`."""
+        """Returns the device of a swap type: the `SwapDevice` of the subsystem, or the model's `Device`."""
         return self.devices[kind] if side is self.swap else self.model.devices[kind]
 
     def folio(self, side: Swap | Model, pair: Pair) -> Folio | ModelFolio:
@@ -91,11 +91,11 @@ class Lockstep:
         return self.real(pair) if side is self.swap else pair.model
 
     def report(self, what: str) -> str:
-        """Returns ``what``, the log of operations, and the dumps of both sides."""
+        """Returns ``what``, the log of operations, and the dumps of subsystem and model."""
         return "\n".join([what, *self.log, f"model {self.model.dump()}", f"real  {self.swap.dump()}"])
 
     def compare(self) -> None:
-        """Compares the counters of both sides and checks the invariants of the real side."""
+        """Compares the counters of subsystem and model, and checks the invariants of the subsystem."""
         real = {device.type: device.inuse_pages for device in self.swap.devices}
         want = {kind: device.inuse for kind, device in self.model.devices.items()}
         assert real == want, self.report(f"inuse: real {real}, model {want}")
@@ -164,8 +164,8 @@ class Lockstep:
             side.swapoff(self.device(side, kind), unuse if hook else None)
 
         _, code = self.both(turn_off)
-        # The real side calls the hook again for slots that the hook left in use. The model calls the hook
-        # once for each slot.
+        # `Swap.swapoff` calls the hook again for slots that the hook left in use. `Model.swapoff` calls the
+        # hook once for each slot.
         assert list(dict.fromkeys(calls[0])) == calls[1], self.report("unuse was called for other slots")
         if code is None:
             del self.devices[kind]
@@ -309,15 +309,15 @@ class Lockstep:
 
     @operation
     def on_folio(self, method: str, index: int, *args: int | None) -> None:
-        """Calls a method of both sides with the folio at an index."""
+        """Calls a method of subsystem and model with the folio at an index of `folios`."""
         pair = self.folios[index]
         self.both(lambda side: getattr(side, method)(self.folio(side, pair), *args))
 
-    # The end
+    # Queued work, and the end of a test
 
     @operation
     def run_workers(self) -> None:
-        """Runs the queued work of the workers on both sides."""
+        """Runs the queued work of the workers of subsystem and model."""
 
         def run(side: Swap | Model) -> None:
             side.run_workers()

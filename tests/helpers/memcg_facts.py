@@ -42,7 +42,7 @@ OWNER_SHIFT = 3
 OWNER_OFFSET_BITS = 40
 CACHE_ONLY_SHIFT = 63
 UNLIMITED = 1 << 62
-TOKEN = 0x746F_6B65 << 32  # the first eight bytes of a page that a `Space` wrote are this plus a number
+TOKEN = 0x746F_6B65 << 32  # a page that a `Space` wrote starts with `TOKEN` plus a number, in eight bytes
 CELLS = ("array", "cluster_table", "trampoline")
 """The owner stores that keep the owner of a slot beside the table entry of the slot."""
 
@@ -177,7 +177,7 @@ class Space:
         return {page: int(entry) for page, entry in found if entry is not None}
 
     def present(self) -> set[int]:
-        """Returns the numbers that the resident pages hold."""
+        """Returns the numbers that `write` wrote into the pages that are resident now."""
         if self.mm.resident_pages + self.mm.swapped_pages == 0:
             self.pages.clear()  # an address space without pages is a task that the OOM killer ended
         swapped = self.entries()
@@ -185,7 +185,7 @@ class Space:
 
 
 class World:
-    """A subsystem with the groups, folios and address spaces of a test."""
+    """A subsystem with the groups, folios and address spaces of a test, whose charges it recomputes."""
 
     def __init__(self, swap: sc.Swap) -> None:
         """Takes a subsystem that has the root group only. `add` makes further groups."""
@@ -201,8 +201,8 @@ class World:
         self.ownerless: set[int] = set()
         """Slots that no group owns.
 
-        `Swap.alloc` and hibernation make slots without an owner. On v1 with a store of `CELLS`, a slot also
-        loses its owner when the slot's clean folio leaves the swap cache without reclaim.
+        `Swap.alloc` and hibernation make slots without an owner. On v1 with an owner store of `CELLS`, a slot
+        also loses its owner when the slot's clean folio leaves the swap cache without reclaim.
         """
         self.used: dict[int, Word] = {}
         self.reasons: list[str] = []
@@ -247,13 +247,13 @@ class World:
                 assert [facts[name] for name in names] == [0] * 6 + [int(group.is_online)], group.path
 
     def verify(self) -> None:
-        """Checks the invariants of `Swap.check`, the balances, and the statistics."""
+        """Checks the invariants of `Swap.check`, the balances R1 to R9, and the statistics of groups."""
         self.swap.check()
         assert self.broken() == [], self.reasons
         assert self.swapcached_errors() == []
 
     def broken(self) -> list[int]:
-        """Returns the numbers of the balances that do not hold; `reasons` gets a sentence for each."""
+        """Returns the numbers of the broken balances of R1 to R9; `reasons` gets a sentence for each."""
         self.reasons = []
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
@@ -392,7 +392,7 @@ class World:
         self._expect(2 if self.is_v1 else 1, group, "swap below zero", facts["swap_underflow_pages"], 0)
 
     def accept_swap_usage(self) -> None:
-        """Takes the present usage of swap as the last usage that the check of balance 9 (R9) knows.
+        """Records the present swap usage as the usage from which the check of balance 9 (R9) measures a rise.
 
         Tests with threads need this call, because a limit that was lowered below the usage since the last
         check is no error.
@@ -416,8 +416,8 @@ class World:
     def hierarchical_swap_errors(self) -> list[str]:
         """Compares the sum of MEMCG_SWAP below each group with the slots that the group and descendants own.
 
-        With ``rfc_literal`` only these sums are right on v2, because the defect K5 breaks the local
-        statistics.
+        With ``rfc_literal`` only these sums are right on v2, because the defect K5 of docs/memcg.md breaks
+        the statistics of single groups.
         """
         counters = {group: group.counters() for group in self.groups}
         ids = {facts["id"]: group for group, facts in counters.items() if facts["id"]}
@@ -433,7 +433,7 @@ class World:
     def swapcached_errors(self) -> list[str]:
         """Compares ``swapcached_pages`` of each group with the cached folios.
 
-        The defect K4 breaks this equality.
+        With the defect K4 of docs/memcg.md the two numbers of pages differ.
         """
         self.used = slots_in_use(self.swap)
         cached: Counter[sc.MemCgroup | None] = Counter()
@@ -494,7 +494,7 @@ class Stage:
         return self.group("A")
 
     def task(self, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
-        """Makes an address space of a group with `task_of`."""
+        """Makes an address space of a group in this subsystem; `task_of` describes the arguments."""
         return task_of(self.swap, memcg, nr_pages, data, **area)
 
     def end(self) -> None:

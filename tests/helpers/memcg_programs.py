@@ -31,7 +31,7 @@ MAX_FOLIO_PAGES = 240
 
 
 class Config(NamedTuple):
-    """The switches of a program and its hierarchy."""
+    """The switches of a program and its hierarchy of memory cgroups, v1 or v2."""
 
     store: str
     hierarchy: str
@@ -73,7 +73,7 @@ class Program(Steps):
     """A subsystem and the steps of a program on it."""
 
     def __init__(self, config: Config, variant: int = 0) -> None:
-        """Makes the subsystem; ``variant`` chooses the storage and the working set, classic or MGLRU."""
+        """Makes the subsystem; ``variant`` chooses the storage, and ``workingset``, classic or mglru."""
         self.config = config
         self.is_v1 = config.hierarchy == "v1"
         switches = {
@@ -411,7 +411,7 @@ class Program(Steps):
         plan: dict[str, int] = pick(({}, {"fail_write_in": 1}, {"fail_read_in": 1}, {"fail_write_in": 1}), b)
         if self.is_v1 and self.config.store != "shadow":
             # No read fails here, because a failed read removes the folio from the swap cache, and on v1 all
-            # stores but "shadow" then lose the owner of the folio's slots.
+            # owner stores but "shadow" then lose the owner of the folio's slots.
             plan.pop("fail_read_in", None)
         self.faulty.set_faults(**plan)
 

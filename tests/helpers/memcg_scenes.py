@@ -21,7 +21,7 @@ LITERAL = {"rfc_literal": "on", "dead_swapin": "reparent"}
 DATA = b"data"
 
 Row = str | tuple[str, str]
-"""One row for all modes, or two rows: the first row is of CANON, the second row is of MAIN and PRE."""
+"""One row for all modes of docs/steps.md, or two rows: one for CANON, and one for MAIN and PRE."""
 
 
 def values(text: str) -> dict[str, int]:
@@ -35,7 +35,7 @@ class Scene(Stage):
     def __init__(
         self, mode: str = "canon", hierarchy: str = "v2", *, pages: int = 16_384, **switches: str
     ) -> None:
-        """Makes the subsystem. ``switches`` override the switches of the mode."""
+        """Makes the subsystem. ``switches`` override the switches that ``mode`` sets."""
         self.mode = mode
         self.storage = file_storage(pages)
         swap = sc.Swap(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 C = 512  # slots in a cluster
 MAX_ORDER = 9
 NONE, FREE, NONFULL, FRAG, FULL, DISCARD = range(6)
-COLUMNS = 32  # number of columns of the free list before kernel 6.18
+COLUMNS = 32  # until 6.17 a new free list has the clusters in the order of index modulo `COLUMNS`, then index
 TYPE_SHIFT = 58  # index of the lowest bit of the swap type in the value of an entry
 
 
@@ -285,14 +285,14 @@ class Model:
         return entry_of(found)
 
     def allocate(self, req: Request) -> tuple[Device, int] | None:
-        """Tries the hint, then all devices. After a failure, order 0 discards clusters and tries again."""
+        """Tries the CPU's hint, then all devices; if both fail, order 0 discards clusters and tries again."""
         while True:
             found = self.fast_path(req) or self.slow_path(req)
             if found or req.order > 0 or not self.sync_discard():
                 return found
 
     def fast_path(self, req: Request) -> tuple[Device, int] | None:
-        """Searches the cluster of the CPU's hint from the slot after its last allocation of the order."""
+        """Searches the hinted cluster from the hint on, the slot after the CPU's last run of the order."""
         hints = self.hints[req.cpu]
         if req.order not in hints:
             return None
@@ -400,7 +400,7 @@ class Model:
         return dev.usable(off // C, req.order)
 
     def commit(self, dev: Device, off: int, req: Request) -> None:
-        """Writes the slots of an allocation."""
+        """Marks the slots of an allocation as used and counts them."""
         c = off // C
         for s in range(off, off + req.nr):
             dev.slots[s] = req.make()

@@ -68,7 +68,7 @@ def without_tests(code: str) -> str:
 
 @cache
 def tested_code_of(text: str) -> str:
-    """Returns the code of a file without its tests; cached, because a seeded crate changes only one file."""
+    """Returns a file's code without tests; cached, because a test that adds a violation changes one file."""
     return without_tests(code_of(text))
 
 

@@ -105,7 +105,7 @@ class Reader:
     """The table entries of all slots and the backing of all virtual slots, read while no operation runs."""
 
     def __init__(self, swap: sc.Swap) -> None:
-        """Reads the table entry of every slot and the backing of each used virtual slot."""
+        """Reads every slot's table entry, and the backing (the page's place) of each used virtual slot."""
         self.swap = swap
         self.words = {device.type: words_of(swap, device) for device in swap.devices}
         self.virtual = {device.type for device in swap.devices if device.is_virtual}
@@ -292,7 +292,7 @@ Machines = Callable[..., Machine]
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    """Returns a function that makes machines. `Machine.end` runs for each machine after the test."""
+    """Returns a function that makes a `Machine`. `Machine.end` runs for each `Machine` after the test."""
     made: list[Machine] = []
 
     def make(**options: Any) -> Machine:  # noqa: ANN401 - the options of `Machine`
@@ -306,11 +306,11 @@ def machines() -> Iterator[Machines]:
 
 @pytest.fixture
 def machine(machines: Machines) -> Machine:
-    """Returns a machine without zswap."""
+    """Returns a `Machine`, which has a virtual device over a physical device, without zswap."""
     return machines()
 
 
 @pytest.fixture
 def lz4(machines: Machines) -> Machine:
-    """Returns a machine with zswap."""
+    """Returns a `Machine`, which has a virtual device over a physical device, with zswap in front."""
     return machines(zswap="lz4")

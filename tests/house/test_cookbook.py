@@ -45,7 +45,7 @@ def test_limit_swap_by_age_bounds_the_hoard_and_leaves_the_cache_alone() -> None
     assert found is not None, hoard
     accesses, peak_pages, refused_pages = map(int, found.groups())
     assert accesses < 8192
-    # At most 2,048 young pages, the budget of 512 old pages, and the 64 charges between two looks at the
-    # ages.
+    # The group has at most 2,048 young pages, the budget of 512 old pages, and the pages of the 64 charges
+    # between two readings of the ages in swap.
     assert peak_pages <= 2048 + 512 + 64
     assert refused_pages > 0

@@ -15,7 +15,7 @@ HEAVY = ("numpy", "rich", "matplotlib", "importlib.metadata")
 
 
 def seconds_of(code: str) -> float:
-    """Returns the CPU time of ``code``, because a busy machine stretches only the elapsed time."""
+    """Returns the CPU time of ``code`` in s, because on a busy machine the elapsed time is longer."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.check_output([sys.executable, "-c", code])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -54,7 +54,7 @@ def test_heavy_modules_are_loaded_when_they_are_needed() -> None:
 
 
 def test_every_public_name_exists_and_the_list_is_sorted() -> None:
-    # Each name is there once. Ruff checks the order: constants, then classes, then functions.
+    # Each name is in `__all__` once. Ruff checks the order: constants, then classes, then functions.
     assert sorted(set(sc.__all__)) == sorted(sc.__all__)
     for name in sc.__all__:
         assert getattr(sc, name) is not None

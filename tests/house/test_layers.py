@@ -23,14 +23,15 @@ CORE = Crate.read(
         "memcg": "MemCgroups",
     },
     followed=frozenset({"Mm"}),
-    # Methods of vectors, iterators, paths and other types outside the crate.
+    # Names of methods that vectors, iterators, paths and other types outside the crate have too.
     foreign_names=frozenset({"resize", "path"}),
 )
 
 BINDING = Crate.read(ROOT / "rust/py/src")
 PACKAGE = Package.read(ROOT / "python/swapcore")
 
-# The only upward call: a full zswap, and reclaim, ask a room of a higher layer to write pages back.
+# The trait through which rooms call a room of a higher layer: zswap with full pools, and reclaim, ask for the
+# writeback of pages. No other such call is allowed.
 TRAITS_FILLED_ABOVE = {"ZswapShrinker"}
 
 # Names that methods of several rooms share, of `Swap`, `OnCpu`, `Operation`, `Mm` and other types with
@@ -85,7 +86,7 @@ def test_method_names_are_unique_among_rooms() -> None:
     assert CORE.shared_names == SHARED_NAMES
 
 
-# Tests of the check itself: it must find each sort of upward call that a test adds to the real sources.
+# Tests of the layer check itself: it must find each kind of upward call that a test adds to the sources.
 
 SEEDED_IN_CORE = {
     "path in code": ("base/types.rs", "fn f() { crate::reclaim::hooks::go(); }"),

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 STUBS = sorted(file.name for file in files("swapcore").iterdir() if file.name.endswith(".pyi"))
 
-# Sphinx and IDEs show no docs of a class attribute that is a plain value.
+# Members without docs in the extension, because Sphinx and IDEs show no docs of a class attribute that is a
+# plain value.
 VALUES = {"Strategy.names"}
 
 
@@ -62,7 +63,7 @@ def keys_of(name: str) -> Iterator[tuple[str, str, ast.expr]]:
 
 
 def key_docs(annotation: ast.expr | None, title: str = "Keys") -> str:
-    """Returns the docs of the keys of the dict that a method returns, which end the docs of the method."""
+    """Returns the section ``Keys`` for a method that returns a dict; the section ends the method's docs."""
     docs = ""
     for name in filter(is_dict, names_in(annotation)):
         keys = list(keys_of(name))

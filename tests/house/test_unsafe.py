@@ -1,4 +1,4 @@
-"""Only the files of a table contain unsafe code, and each piece has a SAFETY comment.
+"""Only the files of the table `UNSAFE_PIECES` contain unsafe code, and each piece has a SAFETY comment.
 
 New unsafe code requires an edit of the table.
 """

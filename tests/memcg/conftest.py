@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def mode() -> str:
-    """Returns the mode of the scenes. A test that is parametrised by ``mode`` replaces this fixture."""
+    """Returns the mode of the scenes, see docs/steps.md. A test's parameter ``mode`` replaces it."""
     return "canon"
 
 
@@ -33,11 +33,11 @@ def scenes() -> Iterator[Callable[..., Scene]]:
 
 @pytest.fixture
 def v1(scenes: Callable[..., Scene], mode: str) -> Scene:
-    """Returns a scene of cgroup v1."""
+    """Returns a `Scene`, which is a subsystem with groups and named folios, of cgroup v1."""
     return scenes(mode, "v1")
 
 
 @pytest.fixture
 def v2(scenes: Callable[..., Scene], mode: str) -> Scene:
-    """Returns a scene of cgroup v2."""
+    """Returns a `Scene`, which is a subsystem with groups and named folios, of cgroup v2."""
     return scenes(mode)

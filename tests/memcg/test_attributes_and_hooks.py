@@ -143,7 +143,7 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
     with pytest.raises(TypeError, match="uint32 or uint64"):
         mm.touch_pages(first, np.array([0], np.int8))
     del mm
-    # The frames of the caught errors hold the address space until they are collected.
+    # The frames of the caught errors refer to the address space until the garbage collector frees the frames.
     gc.collect()
     group.remove()
 

@@ -1,4 +1,4 @@
-"""`World` on a fake subsystem: `World` reads table entries, and detects a violation of each rule R1 to R9."""
+"""`World` on a fake subsystem: `World` reads table entries and detects each broken balance of R1 to R9."""
 
 from __future__ import annotations
 

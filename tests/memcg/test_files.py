@@ -25,6 +25,8 @@ V1_FRESH = {
     "memory.memsw.failcnt": "0\n",
     "memory.swappiness": "60\n",
     "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
+    "memory.use_hierarchy": "1\n",
+    "memory.move_charge_at_immigrate": "0\n",
 }
 READ_ONLY = {
     "v2": (
@@ -107,6 +109,15 @@ def test_reclaim_puts_pages_out(v2: Scene, suffix: str) -> None:
     v2.a.write("memory.reclaim", f"{32 * PAGE}{suffix}")
     assert v2.row(v2.a) == "0/32/32/33"
     assert (task.mm.resident_pages, task.mm.swapped_pages) == (0, 32)
+
+
+@pytest.mark.parametrize(("file", "only"), [("use_hierarchy", 1), ("move_charge_at_immigrate", 0)])
+def test_files_of_old_choices_take_only_the_choice_that_is_left(v1: Scene, file: str, only: int) -> None:
+    """The values and errors are those of Linux 6.18."""
+    for text in {"0", "1", "2", "3", "max", "-1"} - {str(only)}:
+        assert errno_of(v1.a.write, f"memory.{file}", text) == errno.EINVAL
+    v1.a.write(f"memory.{file}", only)
+    assert v1.a.read(f"memory.{file}") == f"{only}\n"
 
 
 def test_force_empty_puts_pages_out(v1: Scene) -> None:

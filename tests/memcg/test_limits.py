@@ -147,7 +147,7 @@ def test_memory_max_below_usage_puts_pages_out(v2: Scene) -> None:
 
 
 def test_memory_max_below_usage_kills_nobody_where_there_is_no_swap(v2: Scene) -> None:
-    """A memory.max below the usage counts an oom event and keeps the pages. The kernel would kill a task."""
+    """A memory.max below the usage counts an oom event. The kernel kills a task; swapcore keeps the pages."""
     a = v2.group("A", swap_max=0)
     task = v2.task(a, 8, b"x" * (8 * PAGE))
     a.write("memory.max", 0)

@@ -1,4 +1,4 @@
-"""Random programs over memory control in every combination of switches: all balances hold after each step.
+"""Random programs over memory control in every combination of switches; R1 to R9 hold after each step.
 
 Hypothesis and seeds drive `Program`. Hypothesis shrinks a failing program. Seeded programs are fast, so a run
 makes thousands of them. A failure prints the program; `run_program(config, seed)` repeats a seeded program.
@@ -63,7 +63,7 @@ LITERAL_STEPS = {name: weight for name, weight in STEPS.items() if name not in (
 
 
 def literal_faults(hierarchy: str) -> set[int]:
-    """Runs programs with ``rfc_literal`` and returns the numbers of the balances that a program broke."""
+    """Runs programs with ``rfc_literal`` and returns the numbers of the balances R1 to R9 that are broken."""
     broken: set[int] = set()
     for seed in range(LITERAL_PROGRAMS):
         rng = random.Random(seed)
@@ -100,7 +100,7 @@ class MemcgMachine(RuleBasedStateMachine):
         self.do("create_group", 1, 0, 0)
 
     def do(self, name: str, a: int, b: int, c: int) -> None:
-        """Makes a step and checks all balances."""
+        """Makes a step and checks the balances R1 to R9."""
         assert self.program is not None
         self.program.step(name, a, b, c)
         self.program.verify()

@@ -43,7 +43,7 @@ class Held(NamedTuple):
 
 
 class Hammer:
-    """Threads on one subsystem, with the folios, slots and address spaces of each."""
+    """Threads on one subsystem, with the folios, slots and address spaces of each thread."""
 
     def __init__(self, hierarchy: str, store: str = "shadow", stock: str = "off") -> None:
         """Makes the subsystem with two devices and a tree of a few groups."""
@@ -192,9 +192,9 @@ class Hammer:
         self.load.run_each(THREADS, self.work)
 
     def balance(self) -> None:
-        """Checks the balances of `World`.
+        """Checks the balances R1 to R9 of `World`.
 
-        Stocks must be off, because a stock charges pages ahead of their use.
+        The switch ``memcg_stock`` must be off, because a per-CPU stock charges pages before their use.
         """
         gc.collect()
         self.world.folios = [held.folio for all_held in self.held for held in all_held]
@@ -215,7 +215,7 @@ class Hammer:
         assert self.swap.nr_used_pages == 0, f"seed {self.seed}"
 
     def kill_all(self) -> None:
-        """Removes the groups of `rule` that are still online."""
+        """Removes the groups that `rule` made and that are still online."""
         for group in self.mortal:
             if group.is_online:
                 group.remove()
@@ -263,7 +263,7 @@ def world() -> World:
 
 
 def test_slots_zapped_while_their_charge_fails(world: World) -> None:
-    """J5 while another thread frees two of the sixteen slots: both are freed, and no group stays charged."""
+    """J5 of docs/steps.md: while a swap-in's charge fails, a thread frees two slots, which are uncharged."""
     swap = world.swap
     a = world.add(swap.memcg, "A")
     world.folios = [swap.folio(0, b"x", memcg=a) for _ in range(12)]

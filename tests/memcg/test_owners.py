@@ -1,4 +1,4 @@
-"""The memory of each owner store: `owner_memory` and ``swapcore show --owner-stores``."""
+"""The memory of each owner store, the place for slots' owners, by `owner_memory` and the command line."""
 
 from __future__ import annotations
 

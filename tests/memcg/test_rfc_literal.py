@@ -23,7 +23,7 @@ def is_literal(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def scene(hierarchy: str, is_literal: bool) -> Scene:
-    """Returns a scene without a call of `Scene.end`, because the defects leave charged pages behind."""
+    """Returns a scene for which `Scene.end` is not called, because the defects leave charged pages behind."""
     return Scene("canon", hierarchy, **(LITERAL if is_literal else {}))
 
 

@@ -20,14 +20,15 @@ def test_j1_round_trip_in_v2(v2: Scene) -> None:
     v2.expect({v2.a: "8/0/0/1"})
     entry = v2.swap.folio_alloc_swap(v2.folios["f"])
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|0"] * 8)
-    # An unmap adds a reference to each slot. The test drops this reference, because `swap_out` adds its own.
+    # The test adds a reference to each slot, as the unmap in a swap-out does, and drops it again, because
+    # `swap_out` below unmaps the folio.
     v2.swap.folio_dup_swap(v2.folios["f"])
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
     v2.swap.folio_put_swap(v2.folios["f"])
     assert v2.out("f") == entry
     v2.expect({v2.a: "0/8/8/9"}, entry, ["S(A)|1"] * 8)
-    # `swap_in` maps the folio, which drops a reference. With a second reference, the test sees the state
-    # before.
+    # `swap_in` maps the folio and drops one reference of each slot. The test adds a second reference, so that
+    # the count is 1 after `swap_in`, as it is before the map.
     v2.swap.dup(entry, 8)
     v2.bring_in("f", entry, 8, orders=1 << 3, memcg=v2.a)
     v2.expect({v2.a: ("8/8/8/1", "8/8/8/9")}, entry, ["F|1"] * 8)
@@ -192,7 +193,7 @@ def test_j5_no_charge_works_and_nothing_changed(v2: Scene) -> None:
     assert v2.swap.nr_used_pages == 12
     assert v2.a.counters()["events_max"] >= 1
     assert v2.stat("swpin_fallback_charge", 4) == 1
-    # test_memcg_threads.py tests the same with slots that are freed while the charge fails.
+    # test_memcg_threads.py tests the same scenario, J5, with slots that are freed while the charge fails.
 
 
 @pytest.mark.parametrize("limit", ["max", str(sc.PAGE_SIZE)])

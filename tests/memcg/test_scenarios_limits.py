@@ -81,7 +81,8 @@ def test_j12_clean_folio_is_dropped_without_reclaim(v2: Scene) -> None:
     v2.swap.swap_cache_del_folio(v2.folios["read ahead"])
     v2.expect({v2.a: "1/1/1/2"})
     word = word_at(v2.swap, entry)
-    # The shadow has no age. CANON keeps the owner's id in the shadow, MAIN and PRE beside the table entry.
+    # The shadow has no age. In the mode CANON the shadow has the owner's id; in MAIN and PRE the id is beside
+    # the table entry.
     assert (word.kind, word.count, word.eviction, word.node, word.is_workingset) == ("shadow", 1, 0, 0, False)
     assert word.memcg_id == (v2.a.counters()["id"] if v2.mode == "canon" else 0)
     v2.drop("read ahead")

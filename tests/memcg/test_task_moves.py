@@ -31,9 +31,9 @@ STEPS = (
     "ended",
 )
 
-# The rows of the groups P, A below P, and B after each step. With the store "shadow" the nearest online
-# ancestor P of the removed group A pays for a page that comes back; with the other stores the group B of the
-# task pays.
+# The rows (see the docstring of this file) of the groups P, A below P, and B after each step. A page of the
+# removed group A that is swapped in is charged to P, the nearest online ancestor, with the owner store
+# "shadow", and to B, the group of the task, with the other owner stores.
 REPARENT_V2 = (
     ("4/0/0/1", "4/0/0/1", "0/0/0/1"),
     ("0/4/0/1", "0/4/4/5", "0/0/0/1"),
@@ -76,7 +76,7 @@ ROWS = {
     ("v1", "fault_mm"): FAULT_MM_V1,
 }
 SWAPCACHED = {"reparent": "100", "fault_mm": "001"}
-"""The pages of P, A and B in the swap cache after page 0 was read."""
+"""Pages in the swap cache after page 0 was read: one digit for each of the groups P, A and B."""
 
 
 def check_step(scene: Scene, step: str, rows: tuple[tuple[str, ...], ...], cached: str) -> None:
@@ -115,7 +115,7 @@ def test_a_page_of_a_removed_group_comes_back_in_a_task_that_moved(
     assert task.pageout(4)["reclaimed_pages"] == 4
     check_step(scene, "swapped out", rows, cached)
     assert errno_of(a.remove) == EBUSY
-    task.mm.move_to(b)
+    task.mm.memcg = b
     assert task.mm.memcg == b
     check_step(scene, "swapped out", rows, cached)
     a.remove()
@@ -149,7 +149,7 @@ def test_an_online_owner_pays_although_its_task_moved(
     for page in range(3):
         task.write(b"x", page)
     task.pageout(2)
-    task.mm.move_to(b)
+    task.mm.memcg = b
     task.write(b"y", 0)
     task.write(b"y", 2)
     task.write(b"y", 3)
@@ -167,11 +167,11 @@ def test_a_move_that_fails_changes_nothing(scenes: Callable[..., Scene]) -> None
     a, b = scene.group("A"), scene.group("B")
     task = scene.task(a, 1)
     b.remove()
-    assert errno_of(task.mm.move_to, b) == ENODEV
-    assert errno_of(task.mm.move_to, sc.Swap().memcg) == EINVAL
+    assert errno_of(setattr, task.mm, "memcg", b) == ENODEV
+    assert errno_of(setattr, task.mm, "memcg", sc.Swap().memcg) == EINVAL
     assert task.mm.memcg == a
     assert errno_of(a.remove) == EBUSY
-    assert errno_of(sc.Swap(memcg="disabled").mm().move_to, a) == EINVAL
-    task.mm.move_to(a)
+    assert errno_of(setattr, sc.Swap(memcg="disabled").mm(), "memcg", a) == EINVAL
+    task.mm.memcg = a
     del task
     a.remove()

@@ -21,7 +21,8 @@ Replayed = Callable[[Lines], "CaseResult"]
 
 CASES = ROOT.parent / "shared" / "oracle" / "cases"
 SHARED_FILES = expand([CASES]) if CASES.is_dir() else []
-# Recordings made for this project: every family with other parameters. Three recordings gave equal files.
+# Recordings of this repository, with other parameters than the shared cases in every family of workloads.
+# Each workload was recorded three times, with equal files.
 OWN_FILES = expand([RECORDINGS])
 
 HEADER = {"op": "header", "case": "hand", "family": "hand", "cluster": 512, "page_size": 4096, "ncpu": 2}

@@ -45,7 +45,7 @@ def accesses_path(tmp_path: Path) -> str:
     return str(path)
 
 
-# Without limits
+# Replays without limits on the group
 
 
 @pytest.mark.parametrize("name", workloads.WORKLOADS)
@@ -107,7 +107,7 @@ def test_no_limits_at_all_are_refused() -> None:
         replay_over_limits("zipf", [])
 
 
-# Under limits
+# Replays under limits of the group
 
 
 @pytest.mark.parametrize("memcg", ["v2", "v1"])
@@ -133,7 +133,7 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
 
 def test_a_scan_gains_little_from_memory_and_popular_pages_much() -> None:
     counters = replay_accesses(sweeps(), memory_max="4M").counters
-    # Half of the pages fit into the limit, so each sweep after the first swaps at least the other half in,
+    # Half of the pages fit into `memory_max`, so each sweep after the first swaps at least the other half in,
     # whichever pages are resident.
     assert counters["pswpin"] + counters["swpin_zero"] > 0.45 * 2 * PAGES
     kept = replay_accesses(popular(), memory_max="4M").counters
@@ -167,7 +167,7 @@ def test_equal_seeds_do_the_same() -> None:
 
 
 def test_swap_max_refuses_and_the_task_is_killed() -> None:
-    # The limit is one page more than whole batches of reclaim fill, so the last batch reaches the limit.
+    # `swap_max` is one page more than whole batches of reclaim fill, so the last batch reaches `swap_max`.
     result = replay_accesses(sweeps(), memory_max="2M", swap_max=MIB + sc.PAGE_SIZE)
     assert result.oom_kills == 1
     assert result.accesses < PAGES
@@ -221,7 +221,7 @@ def test_write_error_under_a_limit_ends_in_a_kill_and_not_in_lost_pages() -> Non
     assert (result.oom_kills, result.counters["pswpin"]) == (1, 0)
 
 
-# The command
+# The command ``swapcore replay``
 
 
 def test_command_takes_a_name_or_a_path(accesses_path: str, capsys: Capture) -> None:
@@ -292,7 +292,7 @@ def test_plot_of_one_run_without_a_limit_is_drawn(accesses_path: str, tmp_path: 
     assert (tmp_path / "one.png").stat().st_size > 1000
 
 
-# The tree
+# The tree of groups that ``swapcore show --memcg`` prints
 
 
 def test_show_prints_the_tree_with_limits(capsys: Capture) -> None:

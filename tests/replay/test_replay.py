@@ -8,6 +8,7 @@ import pytest
 import swapcore as sc
 from helpers.command import assert_refused, json_of
 from swapcore.cli import main
+from swapcore.cli.options import Status
 from swapcore.results.folios import FolioReplay
 from swapcore.running import folios, stacks
 
@@ -143,7 +144,7 @@ def test_storage_is_free_again_afterwards(small: sc.Trace) -> None:
     assert storage.stats()["orig_data_size"] == 0
 
 
-# The command
+# The command ``swapcore replay``
 
 
 @pytest.mark.parametrize("kind", stacks.STORAGES)
@@ -188,16 +189,24 @@ def test_new_file_stays_and_is_used_again(small_path: str, tmp_path: Path, capsy
         (["--algorithm", "zip"], "zip"),
         (["--storage", "ram", "--algorithm", "lz4"], "algorithm lz4 is for storage zram"),
         (["--path", "there"], "path there is for storage file"),
-        (["--storage", "file", "--path", "/dev/null/swap"], "/dev/null/swap"),
         (["--zero-percent", "101"], "zero percent 101"),
         (["--seed", "-1"], "seed -1"),
     ],
     ids=str,
 )
-def test_misuse_is_one_line_and_exit_1(
+def test_misuse_is_one_line_and_the_status_of_usage(
     arguments: list[str], words: str, small_path: str, capsys: Capture
 ) -> None:
     assert_refused(capsys, ["replay", "--trace", small_path, *arguments], words)
+
+
+def test_a_file_that_cannot_be_made_cuts_the_run_short(small_path: str, capsys: Capture) -> None:
+    path = "/dev/null/swap"
+    options = ["replay", "--trace", small_path, "--storage", "file", "--path", path]
+    assert main(options) == Status.CUT_SHORT
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert path in err
 
 
 def test_bundled_kernel_build_is_proven_page_by_page() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from swapcore import MemCgroup
 
-# Times, and facts about the process and machine, which differ in a second run.
+# Keys of results whose values differ in a second run: times, and facts about the process and the machine.
 TIMES = {"ns_per_access", "ns_per_page_in", "ns_per_page_out", "floor_ns_per_op", "machine"}
 TIMES_OF_STRATEGIES = {"ns_per_op", "ns_per_op_quartiles", "ratio", "ratio_quartiles", "rounds_ns_per_op"}
 

@@ -81,7 +81,7 @@ def test_mthp_mix_stays_between_80_and_95_percent_with_five_orders() -> None:
     columns = trace.mthp_mix(100_000, size_pages=16_384)
     used = used_pages(columns)
     start = int(np.argmax(used >= 16_384 * 80 // 100))
-    # The free of a folio of order 9 may take the usage below the low mark.
+    # A free of a folio of order 9 may take the usage up to 512 pages below the low mark of 80 %.
     assert used[start:].min() > 16_384 * 80 // 100 - 512
     assert used.max() <= 16_384 * 95 // 100
     assert used.max() > 16_384 * 94 // 100

@@ -163,7 +163,7 @@ def test_a_page_written_behind_the_back_of_the_workload_is_caught() -> None:
         touch.accesses.replay(mm, first, 64, 128)
 
 
-# Lists of accesses
+# Tests of `Accesses`, a checked list of page accesses
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_progress_is_told_and_may_end_the_replay() -> None:
         accesses.replay(mm, first, progress=stop)
 
 
-# Files and names
+# Tests of workloads from a file and of `load` by name
 
 
 def test_recorded_accesses_come_from_a_file(tmp_path: Path) -> None:

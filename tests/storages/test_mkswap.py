@@ -35,7 +35,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_and_make(shim: Path, path: Path, bad_pages: list[int]) -> Path:
-    """Runs `mkswap -c` on an image under the shim. Skips the test if mkswap does not see the bad pages."""
+    """Runs `mkswap -c` on an image with the preload library; skips the test if mkswap finds no bad pages."""
     path.write_bytes(bytes(PAGES * 4096))
     path.chmod(0o600)
     env = {

@@ -138,5 +138,5 @@ def test_header_of_mkswap_is_read_and_written_alike(tmp_path: Path) -> None:
     device = sc.Null.from_header(path)
     assert device == sc.Null(pages=3000)
     device.write_header(tmp_path / "ours", label="label", uuid=VOLUME_ID)
-    # The comparison leaves out the first KiB, because mkswap does not write there, where boot code may be.
+    # The comparison leaves out the first KiB, which mkswap does not write, because boot code may be there.
     assert (tmp_path / "ours").read_bytes()[1024:4096] == path.read_bytes()[1024:4096]

@@ -65,7 +65,7 @@ def test_p3_places_as_swap_table_and_holds_two_bytes_a_slot_more(comparison: Com
     own, p3, _ = comparison.results
     for field in (*PLACEMENT, "dropped_pages", "used_slots_peak"):
         assert getattr(own, field) == getattr(p3, field), field
-    # Each slot of `p3` has 2 bytes for the owner and 1 bit for the zero mark.
+    # Beside its table entry, each slot of `p3` has 2 bytes for the owner and 1 bit for the zero mark.
     assert p3.static_bytes - own.static_bytes == pytest.approx(comparison.size_pages * (2 + 1 / 8), rel=0.01)
 
 

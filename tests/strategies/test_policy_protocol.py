@@ -22,7 +22,7 @@ HOOKS = {
 
 
 def recorded(name: str) -> Callable[..., Any]:
-    """Returns a hook that records the call and gives the answer of the `Recorder` for this hook."""
+    """Returns a hook that records its call and gives the answer that the `Recorder` has for the hook."""
 
     def hook(self: Recorder, *arguments: object) -> Any:  # noqa: ANN401 - as the test plans
         self.calls.append((name, *arguments))
@@ -64,7 +64,7 @@ def recording(swap: sc.Swap, **answers: object) -> Recorder:
     return recorder
 
 
-# The arguments of hooks
+# Tests of the arguments that hooks get
 
 
 def test_every_hook_has_its_arguments_by_position() -> None:
@@ -89,7 +89,7 @@ def test_words_are_those_of_the_files() -> None:
         assert "return" in get_type_hints(getattr(policy.MemcgPolicy, name), localns=names)
 
 
-# Arguments and answers.
+# Tests of the answers of hooks and of their effect
 
 
 def test_swap_charge_is_asked_before_slots_are_taken() -> None:
@@ -187,7 +187,7 @@ def test_device_is_chosen_from_those_there_are(swap: sc.Swap) -> None:
     assert swap.swap_out(swap.folio(data=b"x", memcg=group)).type == fast.type
 
 
-# Errors.
+# Tests of hooks that raise an error
 
 
 @pytest.mark.parametrize("hook", ["on_swap_charge", "choose_device"])
@@ -213,7 +213,7 @@ def test_object_without_a_hook_is_refused_and_none_takes_the_policy_away() -> No
         swap.set_memcg_policy(object())
 
 
-# The table form of a policy
+# Tests of `MemCgroup.set_policy`, the table form of a policy
 
 
 def test_table_says_the_same_without_python(swap: sc.Swap) -> None:
@@ -226,7 +226,7 @@ def test_table_says_the_same_without_python(swap: sc.Swap) -> None:
     group.set_policy(allow_swap=False)
     with pytest.raises(MemoryError):
         swap.swap_out(swap.folio(data=b"x", memcg=group))
-    # The change does not affect the group `below`, because `below` was made earlier.
+    # `set_policy` does not affect the group `below`, because `below` was made before the call.
     swap.swap_out(swap.folio(data=b"x", memcg=below))
     assert group.counters()["swap_events_fail"] == 1
 

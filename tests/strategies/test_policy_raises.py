@@ -1,4 +1,4 @@
-"""The call that leads to a hook raises the error of the hook, and keeps finished work."""
+"""A call that leads to a hook raises the hook's error, and its finished work is not lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import swapcore as sc
 from swapcore.cli import main
+from swapcore.cli.options import Status
 
 PAGE = sc.PAGE_SIZE
 
@@ -61,7 +62,7 @@ def test_a_long_write_stops_when_a_hook_raised(swap: sc.Swap) -> None:
     with pytest.raises(RuntimeError, match="charge"):
         mm.write(first * PAGE, b"x" * (2048 * PAGE))
     assert time.monotonic() - start < 60
-    # The write has 2,048 pages, of which 256 fit into the limit. A write makes pieces of 64 pages.
+    # The write has 2,048 pages, of which 256 fit into the limit. `Mm.write` does 64 pages at a time.
     assert 0 < policy.nr_calls < 512
     swap.set_memcg_policy(None)
 
@@ -69,7 +70,7 @@ def test_a_long_write_stops_when_a_hook_raised(swap: sc.Swap) -> None:
 def test_show_refuses_what_is_for_devices(capsys: pytest.CaptureFixture[str]) -> None:
     mixed = (["--memcg", "--raw"], ["--owner-stores", "--until", "5"], ["--memcg", "--owner-stores"])
     for arguments in mixed:
-        assert main(["show", *arguments]) == 1
+        assert main(["show", *arguments]) == Status.USAGE
         assert arguments[0] in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""Facts about strategies written in Python, and about the interpreter while Rust replays without one."""
+"""Facts about strategies written in Python, and about the GIL while Rust replays a built-in strategy."""
 
 from __future__ import annotations
 
@@ -200,6 +200,7 @@ def test_other_threads_run_while_rust_replays() -> None:
     end = time.perf_counter()
     is_done.set()
     ticker.join()
-    # If the replay held the interpreter lock, the other thread could add no tick between the two times.
+    # If the replay held the interpreter lock, the thread `ticker` could add no time to `ticks` between
+    # `start` and `end`.
     assert end - start > 0.005
     assert len([moment for moment in ticks if start < moment < end]) >= 3

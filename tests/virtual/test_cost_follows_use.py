@@ -170,8 +170,7 @@ def test_the_slots_of_a_ghost_end_with_the_ghost() -> None:
 
 def columns_of(device: sc.SwapDevice) -> list[tuple[int, int]]:
     columns = device.used_slots()
-    offsets, kinds = memoryview(columns["offset"]).cast("I"), memoryview(columns["kind"])
-    return list(zip(offsets.tolist(), kinds.tolist(), strict=True))
+    return list(zip(columns["offset"], columns["kind"], strict=True))
 
 
 @pytest.mark.parametrize("make", [lambda: sc.Null(pages=2000), lambda: sc.Ghost(2000)])

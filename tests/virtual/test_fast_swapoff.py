@@ -1,7 +1,7 @@
 """Swapoff of a physical device that backs virtual slots: swapoff walks the reverse map and no page table.
 
 The folios are cached, uncached, held, under writeback, or freed during swapoff. A direct user has a slot of
-the physical device without a virtual slot; for such slots swapoff walks page tables, as in the classic walk.
+the physical device without a virtual slot; for such slots swapoff walks page tables, as `try_to_unuse` does.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
         code = write.result(60)
     assert walked(machine.swap)[1] == 0
     assert not machine.physical.is_on
-    # EBUSY: swapoff removed the backing before the write ended. 0: the write ended before swapoff.
+    # The swap-out fails with EBUSY if swapoff removed the physical slot before the write ended. The swap-out
+    # succeeds if the write ended before swapoff.
     if code == EBUSY:
         assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
     else:
@@ -242,7 +243,8 @@ def test_dirty_folios_go_elsewhere_when_memory_is_short(machines: Machines, way_
         machine.swap.zswap.max_pool_percent = 100
     else:
         machine.swap.swapon(file_storage(4 * C))
-    # The pages belong to address spaces, so reclaim finds them and swaps them out where slots are free.
+    # The 800 pages do not fit into the memory of 512 pages. Reclaim finds the pages, because they belong to
+    # address spaces, and swaps them out to zswap or to the other device.
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap)[1] == 0
     machine.swap.check()
@@ -261,7 +263,7 @@ def test_zswap_and_zero_slots_are_left_alone(lz4: Machine) -> None:
 
 
 def test_the_space_is_given_back_and_the_data_can_go_out_again(machines: Machines) -> None:
-    # Orders do not share clusters, so the device needs a free cluster for each order.
+    # Runs of different orders are in different clusters, so the device needs a free cluster for each order.
     machine = machines(physical_pages=16 * C)
     tasks = swapped_out(machine.swap, 300)
     machine.swap.swapoff(machine.physical)

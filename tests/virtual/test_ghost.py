@@ -28,7 +28,7 @@ def ghost_swap(**options: object) -> tuple[sc.Swap, sc.SwapDevice]:
         ("4K", 512 * 8),
         ("2M", 512 * 8),
         ("2052K", 1024 * 8),
-        ("1465M", 375_296 * 8),  # 11.5 G of slots, a machine of the mailing list
+        ("1465M", 375_296 * 8),  # slots for 11.5 GiB, as on a machine in a post to the mailing list
         ("32G", 8_388_608 * 8),
     ],
 )
@@ -47,7 +47,7 @@ def test_e12_ghost_as_posted_by_its_switches() -> None:
     swap.check()
 
 
-# Reads and writes that a ghost refuses.
+# Tests of reads and writes that a ghost refuses, because a ghost stores no pages
 
 
 def test_swap_out_order_zero_mark_comes_before_zswap_and_the_write() -> None:
@@ -74,7 +74,7 @@ def test_writeback_of_an_entry_is_refused_before_a_folio_is_made() -> None:
     assert swap.swap_in(entry).read() == text(1)
 
 
-# Real devices, and the worker of zswap.
+# Tests of real devices behind a ghost, and of the shrink worker of zswap
 
 
 def fill_pool(swap: sc.Swap) -> list[sc.SwpEntry]:
@@ -117,7 +117,7 @@ def test_worker_is_not_queued_while_the_real_device_is_full() -> None:
     assert [swap.swap_in(entry).read() for entry in entries] == [noise(n) for n in range(len(entries))]
 
 
-# Presentation and visibility.
+# Tests of the listings and totals that show a ghost
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -164,7 +164,7 @@ def test_swapoff_of_a_ghost_brings_its_pages_back(has_table: bool) -> None:
     swap.check()
 
 
-# Resizing.
+# Tests of `Swap.resize` of a ghost
 
 
 def alloc_and_free(swap: sc.Swap, thread: int, load: Load, done: list[int]) -> None:
@@ -190,7 +190,7 @@ def alloc_and_free(swap: sc.Swap, thread: int, load: Load, done: list[int]) -> N
 def test_resize_under_load(has_table: bool) -> None:
     """The size changes while four threads allocate and free slots.
 
-    All used slots are always below the size.
+    All used slots are always below the size of the device.
     """
     swap = sc.Swap(nr_cpus=4)
     device = swap.swapon(sc.Ghost(64 * C, virtual_table=has_table))
@@ -215,7 +215,7 @@ def test_resize_under_load(has_table: bool) -> None:
     swap.check()
 
 
-# The ghost that is on from the start.
+# Tests of ``Swap(virtual=...)``, which turns on a hidden ghost from the start
 
 
 @pytest.mark.parametrize(("given", "pages"), [(True, 2**32 - 1), ("1G", 1 << 18), (5000, 5000)])
@@ -243,7 +243,7 @@ def test_virtual_is_off_by_default_and_its_size_is_checked() -> None:
         sc.Swap(virtual=1.5)  # type: ignore[arg-type]
 
 
-# The limit of a device that shrinks.
+# Tests of `SwapDevice.limit_pages` of a ghost that shrinks
 
 
 def test_free_slots_beyond_the_limit_are_not_counted() -> None:

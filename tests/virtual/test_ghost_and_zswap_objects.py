@@ -9,6 +9,7 @@ import pytest
 import swapcore as sc
 from swapcore import swaps
 from swapcore.cli import main
+from swapcore.cli.options import Status
 from swapcore.running import memory as memory_report
 from swapcore.running.accesses import replay_accesses
 from swapcore.workloads import zipf
@@ -26,7 +27,7 @@ def run_json(capsys: Capture, *arguments: str) -> dict[str, Any]:
     return parsed
 
 
-# Ghosts
+# Tests of the class `Ghost` and of ghosts that are on
 
 
 def test_size_is_with_unit_or_in_slots() -> None:
@@ -146,7 +147,7 @@ def test_resize_takes_units_and_slots_and_says_what_is_left() -> None:
         other.resize(ghost, "1G")
 
 
-# zswap
+# Tests of the class `Zswap`, the options of zswap
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_bad_parameters_name_the_value(zswap: str | sc.Zswap, words: str) -> Non
         sc.Swap(zswap=zswap)
 
 
-# Listings of devices
+# Tests of the listings of devices and of zswap
 
 
 def test_swaps_are_shown_as_they_say() -> None:
@@ -211,7 +212,7 @@ def test_zswap_is_printed_as_zramctl_does(capsys: Capture) -> None:
     assert pool["pool_bytes"] == facts["stats"]["pool_total_size"]
 
 
-# Memory of slots.
+# Tests of the memory report, the bytes that each slot takes
 
 
 def test_words_of_a_slot_are_8_16_and_24_bytes() -> None:
@@ -246,7 +247,8 @@ def test_report_has_the_published_figures_with_their_source(capsys: Capture) -> 
     assert "ZSWAP ENTRIES, MiB" in out
     by_name = {use["configuration"]: use["zswap_entry_bytes"] for use in data["uses"]}
     assert by_name["plain"] == by_name["virtual-zero"] == [0] * 5
-    # 2,048 slots, 40 bytes an entry; the list of the pieces of memory has 32 bytes for 64 entries.
+    # Each of the 2,048 slots has a zswap entry of 40 bytes. For each 64 entries, which share a piece of
+    # memory, the list of these pieces has 32 bytes.
     assert 2048 * 40 <= by_name["virtual-zswap"][-1] <= 2048 * 42
     assert out.count("published, ") == len(memory_report.PUBLISHED)
 
@@ -264,7 +266,7 @@ def test_unknown_configuration_is_refused() -> None:
         memory_report.measure("8M", ("fast",))
 
 
-# Replays
+# Tests of replays on a ghost
 
 
 def test_without_a_disk_what_zswap_refuses_stays_and_is_counted(small: sc.Trace) -> None:
@@ -339,7 +341,7 @@ def test_command_has_ghost_and_zswap_in_its_table(small_path: str, capsys: Captu
 
 
 def test_accesses_by_the_command_have_them_too(capsys: Capture) -> None:
-    options = ["replay", "zipf", "--memory-max", "8M", "--ghost", "1T", "--zswap", "lz4"]
+    options = ["replay", "zipf", "--memory-max", "8M", "--ghost", "1T", "--zswap", "lz4", "--allow-oom"]
     (run,) = run_json(capsys, *options)["runs"]
     assert run["zswap"] == "lz4"
     assert run["counters"]["zswpout"] > 0
@@ -369,7 +371,7 @@ def test_misuse_of_a_command_is_one_line(
     command: str, arguments: str, words: str, small_path: str, capsys: Capture
 ) -> None:
     traces = [small_path] if command == "replay" else []
-    assert main([command, *traces, *arguments.split()]) == 1
+    assert main([command, *traces, *arguments.split()]) == Status.USAGE
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1

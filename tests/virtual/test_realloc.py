@@ -1,4 +1,4 @@
-"""Moves of the backing of a virtual slot: writeback from zswap and relocation, with a failure at each step.
+"""Moves of a virtual slot's page: writeback from zswap, and relocation, with a failure at each step.
 
 After each failure the data is unchanged, no physical slot is lost, and a counter shows the failure. Steps 1
 to 5 of a writeback are WB1 to WB5 of docs/steps.md.
@@ -49,7 +49,7 @@ def expect_refused(machine: Machine, entry: int, code: int) -> None:
         assert machine.physical_pages == physical_pages
 
 
-# Writeback of one zswap entry, step by step.
+# Tests of the writeback of one zswap entry, step by step
 
 
 def test_writeback_moves_one_entry_and_drops_its_folio(lz4: Machine) -> None:
@@ -118,7 +118,7 @@ def test_writeback_step_3_no_physical_slot_enomem_before_decompression(machines:
     assert machine.stat("decompress_fail") == 0
     machine.swap.zswap.set_faults()
     word = word_at(machine.swap, entry)
-    # As in J12, the shadow keeps the owner and has no age.
+    # As in the scenario J12 of docs/steps.md, the shadow keeps the owner and has no age.
     assert (word.memcg_id, word.eviction) == (machine.a.counters()["id"], 0)
     let_go(machine, runs)
     machine.swap.zswap.writeback(entry)
@@ -163,7 +163,7 @@ def test_writeback_step_5_write_error_leaves_the_data_in_a_dirty_folio(
     assert lz4.read(entry) == [text(1)]
 
 
-# `folio_realloc_swap`.
+# Tests of `Swap.folio_realloc_swap`, which gives a virtual slot a physical slot
 
 
 def test_realloc_gives_a_contiguous_run_and_pointers(machine: Machine) -> None:
@@ -217,7 +217,7 @@ def test_realloc_wants_a_run_of_its_order_and_no_split(machines: Machines) -> No
 
 
 def test_trap_of_a_store_that_failed_half_way_leaks_no_old_slot(machine: Machine) -> None:
-    """A zswap store of a folio that fails after some pages: the old slots are neither leaked nor kept."""
+    """If a zswap store fails after some pages of a folio, the old physical slots are not leaked."""
     mixes = 0
     for seed in range(20):
         machine.swap.zswap.enabled = False
@@ -262,7 +262,7 @@ def test_physical_slots_are_let_go_only_once_the_store_has_succeeded(machine: Ma
     assert machine.read(entry) == [text(3)]
 
 
-# Relocation from one physical slot to another.
+# Tests of `Swap.move_backing`, which moves a page from one physical slot to another
 
 
 class Pair:
@@ -383,7 +383,7 @@ def test_relocation_old_slot_is_valid_until_the_write_is_complete(pair: Pair) ->
     pair.storage.set_faults()
 
 
-# Random programs.
+# Tests with random programs
 
 
 def test_random_programs_with_faults_lose_nothing() -> None:

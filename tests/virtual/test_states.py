@@ -24,7 +24,7 @@ def pointer(owner: int, *, is_cache_only: bool = False) -> Word:
     return Word("pointer", owner=owner, is_cache_only=is_cache_only)
 
 
-# Every row of the state table.
+# Tests of every row of the table of states in docs/steps.md
 
 
 def test_state_free(machine: Machine) -> None:
@@ -78,7 +78,7 @@ def test_state_swapfile_with_and_without_folio(machine: Machine) -> None:
     assert machine.backing_slot(entry) == slot, "the physical slot stays for the next swap-out"
 
 
-# Every transition between two rows.
+# Tests of every transition between two rows of the table of states in docs/steps.md
 
 
 def test_edge_allocate_charges_the_id_alone(machine: Machine) -> None:
@@ -199,7 +199,7 @@ def test_edge_free_releases_everything(
     assert machine.a.counters()["id_refs"] == 1, "freeing the virtual slots gives their id references back"
 
 
-# Calls that a physical slot behind a virtual slot refuses.
+# Tests of calls that fail for a physical slot behind a virtual slot
 
 
 def test_pointers_have_no_count(machine: Machine) -> None:
@@ -211,7 +211,7 @@ def test_pointers_have_no_count(machine: Machine) -> None:
     assert machine.physical.slots()[slot & 0xFFFF_FFFF] == 4
 
 
-# Charges of groups.
+# Tests of the charges of groups for virtual slots
 
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
@@ -252,7 +252,7 @@ def test_swap_max_of_zero_still_leaves_zswap_and_zeros(lz4: Machine) -> None:
     lz4.world.verify()
 
 
-# Several virtual devices, and the order of virtual and physical devices.
+# Tests with several virtual devices, and of the order of virtual and physical devices
 
 
 def test_pointers_name_the_right_one_of_several_virtual_devices(machine: Machine) -> None:
@@ -287,7 +287,7 @@ def test_the_prefix_of_one_type_ends_where_the_type_or_the_run_does(machines: Ma
     assert machine.swap.backing(entry + 3, 5)["nr_pages"] == 5, "a cached folio does not end it"
 
 
-# Random programs.
+# Tests with random programs
 
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
@@ -301,7 +301,8 @@ def test_random_programs_reach_every_row_and_no_other(hierarchy: str, seed: int)
     program.finish()
 
 
-# There is no v1 case with `cluster_table` or `array`, which lose the owner of a dropped clean folio on v1.
+# No case is v1 with `cluster_table` or `array`, because these owner stores lose the owner of a dropped clean
+# folio on v1.
 @pytest.mark.parametrize(
     ("store", "hierarchy"),
     [("cluster_table", "v2"), ("array", "v2"), ("trampoline", "v2"), ("trampoline", "v1")],

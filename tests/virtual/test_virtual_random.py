@@ -43,7 +43,7 @@ class VirtualMachine(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        """Verifies the program: invariants, balances, states and bytes."""
+        """Verifies the invariants, the balances R1 to R9 of groups, the states of slots, and the bytes."""
         if hasattr(self, "program"):
             self.program.verify()
 

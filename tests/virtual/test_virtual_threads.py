@@ -1,4 +1,4 @@
-"""Threads use virtual slots while a physical device is turned off and on, and read clusters being freed."""
+"""Threads use virtual slots while a device goes off and on; threads read clusters while they are freed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Hammer:
         self.runs: deque[tuple[int, int]] = deque()
         """The first slot and the number of each run.
 
-        A thread that takes a run has the references of its slots.
+        A thread that removes a run from `runs` owns one reference of each slot of the run.
         """
         self.numbers = iter(range(1 << 62))
         self.done = [0] * THREADS

@@ -1,4 +1,4 @@
-"""Fixtures: a machine with zswap, and a function that makes machines."""
+"""Fixtures: a `Machine` (a virtual device over a physical one) with zswap, and a function to make more."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["machines"]
 
 @pytest.fixture
 def machine(machines: Machines) -> Machine:
-    """Returns a machine with zswap."""
+    """Returns a `Machine`, which has a virtual device over a physical device, with zswap in front."""
     return machines(zswap="lz4")

@@ -41,7 +41,7 @@ def shrunk_pages(machine: Machine) -> int:
     return sum(written)
 
 
-# Parameters.
+# Tests of the parameters of zswap
 
 
 NAMES = ("compressor", "enabled", "max_pool_percent", "accept_threshold_percent", "shrinker_enabled")
@@ -91,7 +91,7 @@ def test_zswap_can_be_turned_on_later_and_off_again(has_table: bool) -> None:
     assert [swap.stats()[name] for name in sorted(stacks.ZSWAP_COUNTERS)] == [1, 1, 0]
 
 
-# Stores and the outcomes of compression.
+# Tests of stores in zswap, by the outcome of compression
 
 
 @pytest.fixture(params=[False, True], ids=["direct", "virtual"])
@@ -178,8 +178,8 @@ def test_raw_pages_keep_their_place_in_the_lru(machine: Machine) -> None:
     assert machine.stat("stored_incompressible_pages") == 8
     assert shrunk_pages(machine) == 0, "the first scan gives 32 entries a second chance and writes none"
     assert machine.stats("written_back_pages", "pool_total_size") == [0, pool]
-    # The second scan gives the last 8 entries their second chance and writes the oldest 24 entries, also raw
-    # pages.
+    # The second scan gives the last 8 entries their second chance. The second scan writes the oldest 24
+    # entries, including raw pages, which zswap stores uncompressed.
     assert shrunk_pages(machine) == SCAN - 8
     assert machine.rows(*entries) == ["swapfile shadow"] * (SCAN - 8) + ["zswap shadow"] * 16
     assert machine.stats("zswpwb", "stored_pages") == [machine.physical_pages, 16] == [SCAN - 8, 16]
@@ -237,7 +237,7 @@ def test_a_store_replaces_the_older_copy_and_a_refused_one_drops_it(
     assert swap.swap_in(entry).read() == text(2)
 
 
-# Loads.
+# Tests of loads from zswap
 
 
 @pytest.mark.parametrize("has_table", [False, True])
@@ -256,7 +256,7 @@ def test_a_load_that_does_not_decompress_is_an_io_error_and_can_be_tried_again(h
     assert swap.swap_in(entry).read() == text(1)
 
 
-# Order of writeback.
+# Tests of the order in which zswap writes entries back
 
 
 def test_an_entry_that_fails_does_not_hold_the_others_up(machine: Machine) -> None:
@@ -281,7 +281,7 @@ def test_shrinking_says_why_it_cannot(machine: Machine) -> None:
     assert shrunk_pages(machine) == 1
 
 
-# Pools and counters.
+# Tests of the pools and counters of zswap
 
 
 def test_another_compressor_is_another_pool_and_the_old_one_goes_when_empty(machine: Machine) -> None:
@@ -335,7 +335,7 @@ def test_entries_are_given_back_with_their_pages() -> None:
     entries = [swap.swap_out(swap.folio(sc.MAX_ORDER, data=b"text ")) for _ in range(200)]
     full = swap.memory()["zswap_entry_bytes"]
     assert 200 * 512 * 40 <= full <= 200 * 512 * 42
-    # Half of the pages, in runs of whole pieces of 64 entries.
+    # The test frees half of the pages in runs of 512, so that whole pieces of memory of 64 entries are freed.
     for entry in entries[:100]:
         swap.put(entry, 512)
     assert swap.memory()["zswap_entry_bytes"] <= full * 0.55
@@ -344,12 +344,12 @@ def test_entries_are_given_back_with_their_pages() -> None:
     assert swap.memory()["zswap_entry_bytes"] <= 64 * 40 + 256
     assert swap.memory()["zswap_kept_bytes"] > 0
     swap.swapoff(device)
-    # The lists of kept zspages keep their capacity of 22 KiB.
+    # `zswap_kept_bytes` is not 0, because the lists of kept zspages keep their capacity of 22 KiB.
     assert swap.memory()["zswap_kept_bytes"] < 64 * 1024
     swap.check()
 
 
-# Large swap-ins beside zswap.
+# Tests of swap-ins of large folios while zswap is, or was, on
 
 
 def nr_pages_of_fault(swap: sc.Swap) -> int:
@@ -376,7 +376,7 @@ def nr_pages_of_handle(swap: sc.Swap) -> int:
 def test_large_swap_ins_after_zswap_was_enabled(
     profile: str, swap_in: Callable[[sc.Swap], int], is_stored: bool
 ) -> None:
-    """Up to the merged series no large swap-in is tried once zswap was enabled, so no fallback is counted."""
+    """Profiles but `newest` try no large swap-in once zswap was enabled, so they count no fallback."""
     swap = sc.Swap(profile=profile, zswap="lz4")
     swap.swapon(sc.Ram("4M"))
     swap.zswap.enabled = is_stored

@@ -151,7 +151,7 @@ def test_proactive_writeback_gives_every_second_chance_before_it_gives_up(machin
     stored_bytes = current_bytes(machine.a)
     assert refusal(machine.a.write, "memory.reclaim", f"{stored_bytes} source=zswap") == 0
     stat = machine.a.memory_stat
-    # The amount is rounded down to whole pages, and the last written page may exceed it.
+    # The requested amount is rounded down to whole pages, and the last written page may exceed the amount.
     assert stored_bytes - PAGE < stat["zswpwb_proactive_b"] <= stored_bytes
     assert stat["zswpwb_proactive_b"] == stored_bytes - current_bytes(machine.a)
     assert stat["zswpwb"] == machine.stat("written_back_pages") > 850
@@ -230,7 +230,8 @@ def test_pages_of_dead_groups_are_their_parents(machines: Machines) -> None:
     assert current_bytes(p) == 40 * PAGE
     assert (p.counters()["memory_pages"], p.stat_local()["zswap"]) == (40, 40 * PAGE)
     machine.world.verify()
-    # The first batch takes 32 second chances. Batches of 24 and 16 pages follow, because there is one list.
+    # The entries of the removed groups are all on the list of P. The first batch of 32 entries only takes
+    # their second chances away. The next two batches write 24 and 16 pages.
     assert machine.swap.zswap.shrink_worker() == 40
     machine.world.verify()
     for entry in entries:
@@ -277,7 +278,7 @@ def test_a_removed_group_takes_its_entries_along(machine: Machine) -> None:
     assert folio.memcg == p
 
 
-# J12: a writeback that fails half way.
+# J12: tests of a writeback from zswap that fails half way
 
 
 @pytest.mark.parametrize(("idonly_refault", "nr_refaults"), [("skip", 0), ("count", 1)])

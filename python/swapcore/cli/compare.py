@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swapcore import report
-from swapcore._core import Strategy
 
-from .options import add_flags, add_plot, add_size_pages, add_value, given, print_result
+from .options import (
+    Status,
+    add_flags,
+    add_plot,
+    add_size_pages,
+    add_trace,
+    add_value,
+    given,
+    print_result,
+    take_trace,
+    warn,
+)
 
 if TYPE_CHECKING:
     import argparse
 
 ABOUT = "compare allocator strategies on one workload"
 
+DEFAULT_TRACE = "kernel-build"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``swapcore compare``."""
-    add_value(parser, "--trace", "NAME|PATH", "workload, or .npz file", default="kernel-build")
+    add_trace(parser, f"swap operations: a name (see --list) or .npz file (default: {DEFAULT_TRACE})")
+    about = "slots of the device that a made-up workload is for (default: 65536)"
+    add_value(parser, "--workload-size-pages", "N", about, type=int)
     add_value(
         parser,
         "--strategy",
@@ -34,15 +47,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--seed", "X", "seed of the order in a round (default: 1)", type=int)
     add_flags(parser, json="print everything as JSON")
     add_plot(parser, "draw a picture too")
-    add_flags(parser, list="print the names of workloads and strategies, and exit")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the comparison and prints it."""
     from swapcore.running.compare import compare
 
+    from .names import print_names
+
     if args.list:
-        return _list(as_json=args.json)
+        return print_names(as_json=args.json)
+    take_trace(args)
+    args.trace = args.trace or DEFAULT_TRACE
     # The working directory joins the import path, as with `python -m`, because Python does not search the
     # working directory for an installed script.
     here = str(Path.cwd())
@@ -52,20 +68,10 @@ def run(args: argparse.Namespace) -> int:
         comparison = compare(
             args.trace,
             **given(args, "strategies", "rounds", "size_pages", "seed"),
+            **given(args, "nr_ops", "workload_seed", "workload_size_pages"),
             progress=lambda done, total: update(done / total),
         )
     print_result(args, comparison, "plot_comparison")
-    return 0
-
-
-def _list(*, as_json: bool) -> int:
-    from swapcore.trace import WORKLOADS
-
-    if as_json:
-        workloads = {name: workload.about for name, workload in WORKLOADS.items()}
-        print(json.dumps({"traces": workloads, "strategies": dict(Strategy.names)}, indent=2))
-        return 0
-    rows = [["trace", name, workload.about] for name, workload in WORKLOADS.items()]
-    rows += [["strategy", name, about] for name, about in Strategy.names.items()]
-    report.print_table(["KIND", "NAME", "ABOUT"], rows, nr_left=3)
-    return 0
+    for warning in comparison.warnings:
+        warn(warning)
+    return Status.GOOD

@@ -1,15 +1,34 @@
-"""Common parts of the verbs: functions that add options, and a function that prints a result."""
+"""Common parts of the subcommands: exit statuses, functions that add options, and functions that print."""
 
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentTypeError
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
+
+from swapcore.exceptions import invalid
 
 if TYPE_CHECKING:
     import argparse
 
     Parser = argparse._ActionsContainer  # noqa: SLF001 - a parser, or a group of a parser's options
+
+
+class Status(IntEnum):
+    """The exit statuses of every command."""
+
+    GOOD = 0
+    """The command did its work, and what it checked holds."""
+    NOT_SO = 1
+    """What the command checked is not so: a recorded case diverges, or an invariant is broken."""
+    USAGE = 2
+    """The arguments cannot be, or a library that they need is not installed."""
+    CUT_SHORT = 3
+    """The run ended early or left a part out: want of memory, a failed read or write, a closed pipe."""
+    INTERRUPTED = 130
+    """The user pressed Ctrl-C."""
 
 
 class Result(Protocol):
@@ -53,6 +72,36 @@ def add_size_pages(parser: Parser) -> None:
     add_value(parser, "--size-pages", "N", about, type=int)
 
 
+def add_trace(parser: argparse.ArgumentParser, about: str) -> None:
+    """Adds the workload, as an argument and as ``--trace``, and the parameters of a made-up workload.
+
+    Args:
+        parser: The parser.
+        about: The help text of the argument.
+    """
+    parser.add_argument("workload", nargs="?", metavar="TRACE", help=about)
+    add_value(parser, "--trace", "TRACE", "the same as TRACE")
+    about = "operations or accesses of a workload that is made up (default: as --list says)"
+    add_value(parser, "--nr-ops", "N", about, type=int)
+    about = "seed of the operations or accesses of a workload that is made up (default: 1)"
+    add_value(parser, "--workload-seed", "X", about, type=int)
+    add_flags(parser, list="print all names of workloads, strategies and storages, and exit")
+
+
+def take_trace(args: argparse.Namespace) -> None:
+    """Puts the workload, from the argument or the option, into ``args.trace``; None without a workload.
+
+    Args:
+        args: The parsed arguments of `add_trace`.
+
+    Raises:
+        InvalidArgumentError: EINVAL; both were given.
+    """
+    if args.workload is not None and args.trace is not None:
+        raise invalid(f"trace {args.workload} and --trace {args.trace} are two, give one")
+    args.trace = args.trace if args.workload is None else args.workload
+
+
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -67,7 +116,7 @@ def add_plot(parser: Parser, about: str) -> None:
 
 
 def _picture_path(path: str) -> str:
-    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122 - as below
+    if os.path.splitext(path)[1].lower() not in PICTURE_SUFFIXES:  # noqa: PTH122 - pathlib slows every start
         raise ArgumentTypeError(f"{path!r} does not end in one of {', '.join(PICTURE_SUFFIXES)}")
     if not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120 - an import of pathlib slows every start
         raise ArgumentTypeError(f"the folder of {path!r} does not exist")
@@ -88,7 +137,7 @@ def option(name: str) -> str:
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Returns the options that the user gave; the function that gets the options has the other defaults.
+    """Returns the options that the user gave; the function that gets them has the defaults of all others.
 
     Args:
         args: The parsed arguments.
@@ -98,6 +147,16 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
         The values of the given options by name.
     """
     return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def warn(text: str) -> None:
+    """Prints a warning on standard error.
+
+    Args:
+        text: The warning, without a dot.
+    """
+    sys.stdout.flush()
+    print(f"swapcore: warning: {text}", file=sys.stderr)
 
 
 def print_result(args: argparse.Namespace, result: Result, plot: str) -> None:

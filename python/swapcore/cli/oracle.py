@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from swapcore import report
-from swapcore.exceptions import InvalidArgumentError
 from swapcore.swaps import cluster_lists
 
-from .options import add_flags, add_value
+from .options import Status, add_flags, add_value
 
 if TYPE_CHECKING:
     import argparse
@@ -36,23 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays the cases; returns 0 if all cases agree, 1 if a case diverges, 2 if a case cannot be read."""
+    """Replays the cases; returns `Status.GOOD` if all cases agree, and `Status.NOT_SO` if a case diverges."""
     from swapcore.running.oracle import replay
 
-    try:
-        with report.progress("replaying cases", 1.0) as update:
-            results = replay(
-                args.path, profile=args.profile, progress=lambda done, total: update(done / total)
-            )
-    except InvalidArgumentError as error:
-        print(f"swapcore: {error.strerror}", file=sys.stderr)
-        return 2
+    with report.progress("replaying cases", 1.0) as update:
+        results = replay(args.path, profile=args.profile, progress=lambda done, total: update(done / total))
     if args.json:
         cases = [result.to_dict() for result in results]
         print(json.dumps({"summary": _summary(results), "cases": cases}, indent=2))
     else:
         _print(results)
-    return 0 if all(result.ok for result in results) else 1
+    return Status.GOOD if all(result.ok for result in results) else Status.NOT_SO
 
 
 def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:

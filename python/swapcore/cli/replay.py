@@ -11,7 +11,18 @@ from swapcore.exceptions import invalid
 from swapcore.size import size_in_pages
 from swapcore.storage import Ghost
 
-from .options import add_flags, add_plot, add_value, given, option, print_result
+from .options import (
+    Status,
+    add_flags,
+    add_plot,
+    add_trace,
+    add_value,
+    given,
+    option,
+    print_result,
+    take_trace,
+    warn,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -21,20 +32,26 @@ if TYPE_CHECKING:
 
 ABOUT = "replay a workload with pages that have data on one storage, and prove every page"
 
-ACCESS_OPTIONS = ("memory_max", "memory_high", "swap_max", "swappiness", "memcg", "switch", "plot")
+ACCESS_OPTIONS = (
+    "memory_max",
+    "memory_high",
+    "swap_max",
+    "swappiness",
+    "memcg",
+    "switch",
+    "plot",
+    "allow_oom",
+)
 """Options that only page accesses take, because a replay of swap operations has no memory cgroup."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``swapcore replay``."""
-    parser.add_argument(
-        "workload",
-        nargs="?",
-        metavar="TRACE",
-        help="swap operations: a name (see compare --list) or .npz file with op, cpu, folio, first, nr; page "
-        "accesses: zipf, scan, build-like, fork-heavy, or .npz file with page, write (default: kernel-build)",
+    add_trace(
+        parser,
+        "swap operations: a name (see --list) or .npz file with op, cpu, folio, first, nr; page accesses: "
+        "a name, such as zipf, or .npz file with page, write (default: kernel-build)",
     )
-    add_value(parser, "--trace", "TRACE", "the same as TRACE")
     add_value(
         parser, "--storage", "KIND", "zram, ram, file or null (default: zram, and nothing with --ghost)"
     )
@@ -64,7 +81,7 @@ def _configure_virtual(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_kinds(parser: argparse.ArgumentParser) -> None:
-    """Adds the options for swap operations alone, and the options for page accesses alone."""
+    """Adds the options that only replays of swap operations take, and those that only page accesses take."""
     operations = parser.add_argument_group("swap operations")
     about = "percentage of releases that read their pages; other releases only free them (default: 100)"
     add_value(operations, "--read-percent", "P", about, type=float)
@@ -77,32 +94,38 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
     add_value(accesses, "--memcg", "V", "hierarchy: v2, v1 or disabled (default: v2)")
     about = "a switch of the subsystem and its word, see Swap.switches; may be repeated"
     add_value(accesses, "--switch", "NAME=WORD", about, action="append")
+    about = "exit with 0, not with 3, if a process is killed for want of memory"
+    accesses.add_argument("--allow-oom", action="store_const", const=True, help=about)
     add_plot(accesses, "draw traffic over the limit")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays the workload and prints its cost."""
+    """Replays the workload and prints its cost; a run that was cut short is `Status.CUT_SHORT`."""
     from swapcore import workloads
 
-    if args.workload is not None and args.trace is not None:
-        raise invalid(f"trace {args.workload} and --trace {args.trace} are two, give one")
+    from .names import print_names
+
+    if args.list:
+        return print_names(as_json=args.json)
+    take_trace(args)
     if args.size is not None and args.path is not None and Path(args.path).exists():
         raise invalid(f"--size {args.size} is for a new file: {args.path} has its own")
-    args.trace = args.workload or args.trace or "kernel-build"
+    args.trace = args.trace or "kernel-build"
     if args.trace in workloads.WORKLOADS:
         return _accesses(args)
-    # The import is local, because only a trace file and a trace of swap operations need NumPy.
+    # The import is local, because `swapcore.trace` imports NumPy, which a workload of page accesses that is
+    # given by name does not need.
     from swapcore.trace import has_accesses
 
     return _accesses(args) if has_accesses(args.trace) else _operations(args)
 
 
 def _operations(args: argparse.Namespace) -> int:
-    from swapcore.running.compare import default_size_pages
+    from swapcore.running.compare import default_size_pages, load_made_up
     from swapcore.running.folios import replay
-    from swapcore.trace import load
 
-    trace = load(args.trace)
+    of_workload = given(args, "nr_ops", "workload_seed")
+    trace = load_made_up(args.trace, **of_workload)
     for name in given(args, *ACCESS_OPTIONS):
         raise invalid(
             f"{option(name)} is for page accesses: {args.trace} lists swap operations, "
@@ -112,10 +135,10 @@ def _operations(args: argparse.Namespace) -> int:
         _storage(args, default_size_pages(trace)) as storage,
         report.progress(f"replaying {args.trace}", trace.nr_ops) as update,
     ):
-        options = _shared(args) | given(args, "read_percent")
+        options = _shared(args) | of_workload | given(args, "read_percent")
         result = replay(args.trace, storage, progress=lambda done, _total: update(done), **options)
     print_result(args, result, "")
-    return 0
+    return Status.GOOD
 
 
 def _accesses(args: argparse.Namespace) -> int:
@@ -125,7 +148,7 @@ def _accesses(args: argparse.Namespace) -> int:
     if args.read_percent is not None:
         raise invalid(f"--read-percent {args.read_percent:g} is for swap operations, not for {args.trace}")
     limits = [None] if args.memory_max is None else args.memory_max.split(",")
-    work = workload_of(args.trace, args.seed)
+    work = workload_of(args.trace, args.seed, **given(args, "nr_ops", "workload_seed"))
     with ExitStack() as stack, report.progress(f"replaying {args.trace}", 1.0) as update:
         sweep = replay_over_limits(
             work,
@@ -137,7 +160,10 @@ def _accesses(args: argparse.Namespace) -> int:
             **_shared(args),
         )
     print_result(args, sweep, "plot_limits")
-    return 0
+    cut = [run for run in sweep.runs if run.is_cut_short]
+    for run in cut:
+        warn(f"{run.cut}; the figures are those of a part of {args.trace}")
+    return Status.CUT_SHORT if cut and not args.allow_oom else Status.GOOD
 
 
 def _shared(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Listings of ``swapcore show`` that show no single device: groups, ghost and zswap, memory of slots."""
+"""Listings of ``swapcore show`` beside that of one device: groups, a ghost and zswap, memory of slots."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ turn.
 """
 
 SHOWN_PART = 0.75
-"""Share of the `Touch` steps that run before a listing, because at the end of a workload no process is
-left."""
+"""Share of a workload's `Touch` steps that run before a listing. The other steps do not run, because at the
+end of a workload no process is left to list."""
 
 DEFAULT_GHOST = "15T"
 VIRTUAL_ACCESSES = "zipf"
@@ -51,7 +51,7 @@ class _Scene(NamedTuple):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that choose and configure a listing."""
+    """Adds the arguments that choose a listing (groups, devices, zswap, memory) and set its options."""
     group = parser.add_argument_group("one listing instead of the listing of a device")
     add_flags(group, **{name: scene.about for name, scene in SCENES.items()})
     options = parser.add_argument_group("options of these listings")
@@ -68,7 +68,7 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
     if len(names) > 1:
         raise invalid(f"{', '.join(map(option, names))}: one of them at a time")
     own = {name for scene in SCENES.values() for name in scene.options}
-    of_devices = {"trace", "until", "size_pages", "plot", "bytes", "noheadings", "raw", "output"}
+    of_devices = {*_OF_WORKLOAD, "until", "size_pages", "plot", "bytes", "noheadings", "raw", "output"}
     allowed = {*SCENES[names[0]].options} if names else of_devices
     for name in sorted((own | of_devices) - allowed):
         value = getattr(args, name)
@@ -82,7 +82,7 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
 
 
 def _owner_stores(args: argparse.Namespace) -> int:
-    """Measures every owner store and prints its cost."""
+    """Measures and prints the memory of every owner store, which is a place for the owners of slots."""
     from swapcore.results.owners import print_owner_memory
     from swapcore.running.owners import OWNER_STORES, owner_memory
 
@@ -95,29 +95,45 @@ def _owner_stores(args: argparse.Namespace) -> int:
 
 
 def _run_most(swap: Swap, work: Workload, tree: dict[str, dict[str, str]]) -> Runner:
-    """Runs `SHOWN_PART` of a workload in a tree of groups, or in the only group of the tree."""
+    """Runs `SHOWN_PART` of a workload in the groups below the first group of ``tree``, or in a sole group."""
     from swapcore.running.accesses import Runner
-    from swapcore.workloads import Touch
 
     parent, *names = tree
     above = swap.memcg.create(parent, **tree[parent])
     groups = [above.create(name, **tree[name]) for name in names] or [above]
-    touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
-    last = touches[ceil(SHOWN_PART * len(touches)) - 1]
     runner = Runner(swap, lambda process: groups[process % len(groups)])
     with report.progress(f"replaying {work.name}", work.nr_accesses) as update:
-        runner.run(work.steps[: last + 1], update)
+        runner.run(work.steps[: _nr_shown_steps(work)], update)
     return runner
 
 
+def _nr_shown_steps(work: Workload) -> int:
+    from swapcore.workloads import Touch
+
+    touches = [number for number, step in enumerate(work.steps) if isinstance(step, Touch)]
+    return touches[ceil(SHOWN_PART * len(touches)) - 1] + 1
+
+
+def _run_until_swap_is_used(swap: Swap, work: Workload, runner: Runner) -> None:
+    """Runs further steps until slots are charged to a group.
+
+    At some moments all processes are small, and a listing of that moment shows no swap.
+    """
+    steps = iter(work.steps[_nr_shown_steps(work) :])
+    top = swap.memcg.children
+    while not any(group.counters()["swap_pages"] for group in top) and (step := next(steps, None)):
+        runner.run([step])
+
+
 def _memcg(args: argparse.Namespace) -> int:
-    """Prints the tree of groups after `SHOWN_PART` of a workload."""
+    """Prints the tree of groups when swap is used, at the earliest after `SHOWN_PART` of a workload."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
-    work = workload_of(args.trace or DEFAULT_ACCESSES)
+    work = workload_of(args.trace or DEFAULT_ACCESSES, **given(args, "nr_ops", "workload_seed"))
     swap = Swap(nr_cpus=work.nr_cpus)
     swap.swapon(Zram(pages=default_size_pages(work)))
     runner = _run_most(swap, work, TREE)
+    _run_until_swap_is_used(swap, work, runner)
     groups = swap.memcg
     return _print(
         args, work, runner, {"memcg": report.memcg_dict(groups)}, partial(report.memcg_tree, groups)
@@ -125,10 +141,10 @@ def _memcg(args: argparse.Namespace) -> int:
 
 
 def _virtual(args: argparse.Namespace) -> int:
-    """Prints devices or zswap after most of a workload on a ghost with a table, zswap and a device."""
+    """Prints devices or zswap after `SHOWN_PART` of a run on a ghost with a virtual table over a device."""
     from swapcore.running.accesses import default_size_pages, workload_of
 
-    work = workload_of(args.trace or VIRTUAL_ACCESSES)
+    work = workload_of(args.trace or VIRTUAL_ACCESSES, **given(args, "nr_ops", "workload_seed"))
     swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
     swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, **given(args, "visibility")))
     swap.swapon(Ram(pages=default_size_pages(work)), priority=10)
@@ -148,10 +164,11 @@ def _print(
     facts: Mapping[str, object],
     table: Callable[[], None],
 ) -> int:
-    """Prints the facts as JSON or as a table."""
+    """Prints the state after a replay: ``facts`` as JSON with ``--json``, else what ``table`` prints."""
     nr_accesses = runner.totals["accesses"]
     if args.json:
-        print(json.dumps({"trace": work.name, "accesses": nr_accesses, **facts}))
+        run = {"trace": work.name, "accesses": nr_accesses, "oom_kills": runner.oom_kills}
+        print(json.dumps(run | {**facts}))
         return 0
     table()
     print(f"\n{work.name}, {nr_accesses} accesses; {runner.oom_kills} processes killed for want of memory")
@@ -169,11 +186,14 @@ def _memory_report(args: argparse.Namespace) -> int:
     return 0
 
 
-_OF_VIRTUAL = ("trace", "ghost", "visibility", "algorithm")
+_OF_WORKLOAD = ("trace", "nr_ops", "workload_seed")
+_OF_VIRTUAL = (*_OF_WORKLOAD, "ghost", "visibility", "algorithm")
 
 SCENES = {
     "memcg": _Scene(
-        "a tree of memory cgroups with limits, three quarters through page accesses", _memcg, ("trace",)
+        "a tree of memory cgroups with limits, three quarters through page accesses, while swap is used",
+        _memcg,
+        _OF_WORKLOAD,
     ),
     "owner_stores": _Scene(
         "bytes of each store of the group that is charged for a slot, on a device of 1T", _owner_stores, ()

@@ -17,7 +17,7 @@ from swapcore.storage import Null
 from swapcore.swaps import cluster_lists
 
 from . import scenes
-from .options import add_flags, add_plot, add_size_pages, add_value
+from .options import Status, add_flags, add_plot, add_size_pages, add_trace, add_value, take_trace
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,7 @@ TEXT_COLUMNS = ("NAME", "TYPE", "FLAGS")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``swapcore show``."""
     default = f"default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES}"
-    add_value(parser, "--trace", "NAME|PATH", f"workload, or .npz file ({default})")
+    add_trace(parser, f"workload, or .npz file ({default})")
     add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
     add_size_pages(parser)
     add_plot(parser, "draw a picture of the listing")
@@ -80,12 +80,18 @@ def run(args: argparse.Namespace) -> int:
     from swapcore.running.compare import default_size_pages
     from swapcore.trace import as_trace, columns
 
+    from .names import print_names
+
+    if args.list:
+        return print_names(as_json=args.json)
+    take_trace(args)
     scene = scenes.chosen(args)
     if scene is not None:
         return scene(args)
     args.trace = args.trace or DEFAULT_TRACE
     chosen = _chosen(args.output or DEFAULT_COLUMNS)
-    workload = columns(args.trace)
+    options = {"nr_ops": args.nr_ops, "seed": args.workload_seed}
+    workload = columns(args.trace, **{name: value for name, value in options.items() if value is not None})
     trace = as_trace(workload)
     swap = Swap(nr_cpus=trace.nr_cpus)
     swap.swapon(Null(pages=default_size_pages(trace) if args.size_pages is None else args.size_pages))
@@ -100,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         from swapcore.plot import plot_device
 
         plot_device(swap.devices[0], args.plot)
-    return 0
+    return Status.GOOD
 
 
 def _print_device(swap: Swap, args: argparse.Namespace, chosen: list[str], nr_ops: int) -> None:
@@ -136,7 +142,7 @@ def _cell(column: _Column, device: SwapDevice, *, is_exact: bool) -> str:
 
 
 def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float], None]) -> None:
-    """Replays the first operations one by one; splits a large folio that gets no run, as the kernel does."""
+    """Replays ``nr_ops`` operations one by one; splits a large folio that gets no run, as the kernel does."""
     from swapcore.trace import COLUMNS as TRACE_COLUMNS
 
     slots: dict[int, int | list[int]] = {}
@@ -159,7 +165,7 @@ def _replay(swap: Swap, workload: Columns, nr_ops: int, update: Callable[[float]
 
 
 def _alloc_split(swap: Swap, nr: int, cpu: int) -> list[int]:
-    """Allocates the pages of a folio one by one: page 0, then the last to page 1; 0 stands for no room."""
+    """Allocates a slot for each page: page 0, then the last down to page 1; a page without room gets 0."""
     values = [0] * nr
     # A folio of one page is not split, because the allocation of the page has failed already.
     for page in [0, *range(nr - 1, 0, -1)] if nr > 1 else []:
@@ -177,7 +183,7 @@ def _lists(swap: Swap) -> Iterable[tuple[int, str, int]]:
 
 def _used_slots(device: SwapDevice) -> list[int]:
     """Returns, for each cluster, the number of slots that cannot be allocated now."""
-    return memoryview(device.clusters()["count"]).cast("H").tolist()
+    return device.clusters()["count"].tolist()
 
 
 def _print_lists_and_map(swap: Swap, trace: str, nr_ops: int) -> None:

@@ -78,8 +78,8 @@ def print_table(
 ) -> None:
     """Prints columns as swapon and zramctl do.
 
-    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere blanks pad the cells,
-    so that no cell is cut off.
+    On a terminal that is wide enough, the library rich lays the columns out. Elsewhere, and with a value in
+    the environment variable ``NO_COLOR``, blanks pad the cells, so that no cell is cut off.
 
     Args:
         headings: One heading for each column, with the unit if the column has one.
@@ -96,7 +96,8 @@ def print_table(
             print(" ".join(cell.replace(" ", "\\x20") for cell in line), file=file)
         return
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    if file.isatty() and sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
+    is_wide = sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns
+    if file.isatty() and is_wide and not os.environ.get("NO_COLOR"):
         _print_rich(headings, rows, file, nr_left, with_headings=with_headings)
         return
     for line in lines:
@@ -233,17 +234,19 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
         root: The topmost group.
 
     Returns:
-        ``name``, ``path``, ``is_online``, ``memory_bytes``, ``memory_max``, ``swap_bytes``, ``swap_max``,
-        ``memsw_bytes``, ``memsw_max``, ``events`` (the events of the group itself by name) and ``children``
-        (a list of such dicts). An amount is a number of bytes, a limit can be ``"max"``, and both are None
-        for the root of ``v2``, which has no such files. Memsw is memory and swap together, None with ``v2``.
-        With ``v1``, ``swap_bytes`` is ``total_swap`` of ``memory.stat``, and swap alone has no limit.
+        ``name``, ``path``, ``is_online``, ``tasks`` (number of tasks in the group itself), ``memory_bytes``,
+        ``memory_max``, ``swap_bytes``, ``swap_max``, ``memsw_bytes``, ``memsw_max``, ``events`` (the events of
+        the group itself by name) and ``children`` (a list of such dicts: the online groups, then the removed
+        groups that memory or slots are still charged to, or that have such groups below). An amount is a number
+        of bytes, a limit can be ``"max"``, and both are None for the root of ``v2``, which has no such files.
+        Memsw is memory and swap together, None with ``v2``. With ``v1``, ``swap_bytes`` is ``total_swap`` of
+        ``memory.stat``, and swap alone has no limit.
     """
-    return _memcg_facts(root) | {"children": [memcg_dict(child) for child in root.children]}
+    return _memcg_facts(root) | {"children": [memcg_dict(child) for child in _memcg_below(root)]}
 
 
 def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
-    """Prints a group and the groups below it, one line for each group.
+    """Prints a group and the groups below it, one line for each group, see `memcg_dict`.
 
     With ``v1``, a column ``MEMSW / MAX`` has memory and swap together.
 
@@ -262,6 +265,7 @@ def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
                 for name in amounts
             ),
             *(str(facts["events"][name]) for name in _MEMCG_EVENTS),
+            str(facts["tasks"]),
         ]
         for depth, facts in _memcg_lines(root, 0)
     ]
@@ -270,13 +274,16 @@ def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
         "STATE",
         *(f"{name.upper()} / MAX" for name in amounts),
         *(name.upper() for name in _MEMCG_EVENTS),
+        "TASKS",
     ]
     print_table(headings, rows, file=file, nr_left=2)
 
 
 _MEMCG_EVENTS = {
+    "high": "events_high",
     "max": "events_max",
     "oom": "events_oom",
+    "swap-high": "swap_events_high",
     "swap-max": "swap_events_max",
     "swap-fail": "swap_events_fail",
 }
@@ -311,6 +318,7 @@ def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
         "name": group.name,
         "path": group.path,
         "is_online": group.is_online,
+        "tasks": len(group.tasks),
         **amounts,
         "events": {name: counters[counter] for name, counter in _MEMCG_EVENTS.items()},
     }
@@ -318,8 +326,21 @@ def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
 
 def _memcg_lines(group: MemCgroup, depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
     yield depth, _memcg_facts(group)
-    for child in group.children:
+    for child in _memcg_below(group):
         yield from _memcg_lines(child, depth + 1)
+
+
+def _memcg_below(group: MemCgroup) -> list[MemCgroup]:
+    """Returns the online groups below a group, and the removed groups that charges or such groups keep."""
+    return group.children + [
+        child for child in group.dying_children if _is_charged(child) or _memcg_below(child)
+    ]
+
+
+def _is_charged(group: MemCgroup) -> bool:
+    counters: dict[str, int] = {**group.counters()}
+    charged = ("memory_pages", "swap_pages", "memsw_pages", "memcg_swap_pages")
+    return any(counters.get(name) for name in charged)
 
 
 def machine() -> dict[str, str | int | bool]:

@@ -20,7 +20,7 @@ class AccessReplay(Replay):
         ghost: The ghost's representation; None without a ghost.
         zswap: Compressor of zswap; None without zswap.
         zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
-        memory_pages: Memory of the subsystem.
+        memory_pages: Number of pages of memory of the subsystem.
         memcg: The hierarchy: ``v2``, ``v1`` or ``disabled``.
         memory_max: Limit on memory in bytes, or ``max``.
         memory_high: Throttle limit in bytes, or ``max``.
@@ -37,13 +37,17 @@ class AccessReplay(Replay):
         writes: Number of accesses that wrote.
         first_touches: Number of accesses that were the first access to their page.
         verified_pages: Number of pages that were compared as a whole.
+        nr_ops: Accesses of a made-up workload as the caller gave them; None is the workload's default.
+        workload_seed: Seed of the accesses of a workload with a name; None for every other workload.
         oom_kills: Processes that ended early because their group had no memory to charge.
+        skipped_accesses: Accesses of the workload that were not done, because their process had ended early.
+        is_cut_short: True if a process ended early; the other figures are then those of a part of the
+            workload.
         ns_per_access: CPU time per access in ns, including faults and reclaim, but without the time to make
             and compare contents.
         memory_peak_bytes: Largest amount of memory charged at one time; None without a group.
         swap_peak_bytes: Largest amount of swap charged at one time (with ``v1``: of memory and swap
-        together);
-            None without a group.
+            together); None without a group.
         counters: Counters of the subsystem and its group by kernel name.
         memory_events: Counts of ``memory.events``, with ``v1`` too; empty without a group.
         swap_events: Counts of ``memory.swap.events``, with ``v1`` too; empty without a group.
@@ -78,7 +82,11 @@ class AccessReplay(Replay):
     writes: int
     first_touches: int
     verified_pages: int
+    nr_ops: int | None
+    workload_seed: int | None
     oom_kills: int
+    skipped_accesses: int
+    is_cut_short: bool
     ns_per_access: float
     memory_peak_bytes: int | None
     swap_peak_bytes: int | None
@@ -89,6 +97,17 @@ class AccessReplay(Replay):
     zswap_at_peak: dict[str, int]
     zswap_ratio: float | None
     broken_invariant: str | None = None
+
+    @property
+    def cut(self) -> str:
+        """Returns the sentence that says how the run was cut short; the empty text for a whole run."""
+        if not self.is_cut_short:
+            return ""
+        processes = "1 process was" if self.oom_kills == 1 else f"{self.oom_kills} processes were"
+        return (
+            f"memory limit {report.format_limit(self.memory_max)}: {processes} killed for want of memory, "
+            f"{self.skipped_accesses} of {self.accesses + self.skipped_accesses} accesses were not done"
+        )
 
     def table(self, file: TextIO | None = None) -> None:
         """Prints the result as a table.
@@ -127,6 +146,9 @@ class LimitSweep(report.Record):
             [peak_of, *(report.format_limit(run.swap_peak_bytes) for run in runs), ""],
             ["killed for want of memory", *(f"{run.oom_kills}" for run in runs), "processes"],
         ]
+        if any(run.is_cut_short for run in runs):
+            rows.insert(0, ["run", *("CUT SHORT" if run.is_cut_short else "whole" for run in runs), ""])
+            rows.append(["accesses not done", *(f"{run.skipped_accesses}" for run in runs), "count"])
         rows += zswap_rows(runs)
         found = [_counts(run) for run in runs]
         rows += [[name, *(f"{counts[name]}" for counts in found), "count"] for name in found[0]]
@@ -140,6 +162,7 @@ class LimitSweep(report.Record):
             f"{first.workload} on {first.devices}, memcg {first.memcg}, swappiness {first.swappiness}, "
             f"seed {first.seed}; {proof}. Times are CPU time, contents and comparison apart."
         )
+        text += "".join(f"\nCUT SHORT: {run.cut}." for run in runs if run.is_cut_short)
         for run in runs:
             if run.broken_invariant is not None:
                 limit = report.format_limit(run.memory_max)

@@ -85,6 +85,11 @@ class Comparison(report.Record):
         floor_ns_per_op: Cost of the replay without an allocator in ns per operation, median over the rounds.
         results: One result for each strategy, in the caller's order.
         machine: See `swapcore.report.machine`.
+        workload_seed: Seed of the operations as the caller gave it; None is the workload's default, or a
+            workload that is not made up.
+        workload_size_pages: Slots of the device that the workload was made for; None for a workload that is
+            not made up.
+        warnings: Why the figures may mislead: the workload is for a device of another size.
         notes: The rules that make the comparison fair, and the limits of the comparison.
     """
 
@@ -97,6 +102,9 @@ class Comparison(report.Record):
     floor_ns_per_op: float
     results: tuple[StrategyResult, ...]
     machine: dict[str, str | int | bool]
+    workload_seed: int | None = None
+    workload_size_pages: int | None = None
+    warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = NOTES
 
     def to_numpy(self) -> NDArray[Any]:
@@ -140,6 +148,8 @@ class Comparison(report.Record):
             self.machine,
             file,
         )
+        for warning in self.warnings:
+            print(f"Warning: {warning}.", file=file)
 
 
 def _failures(failures: dict[int, int]) -> str:

@@ -23,7 +23,7 @@ class FolioReplay(Replay):
         ghost: The ghost's representation; None without a ghost.
         zswap: Compressor of zswap; None without zswap.
         zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
-        memory_pages: Memory of the subsystem; the limit of zswap is a part of it.
+        memory_pages: Number of pages of memory of the subsystem; zswap's limit is a percentage of them.
         size_pages: Slots of the device that is tried first, header included.
         seed: Seed of the contents and of the choice of the releases that read.
         zero_percent: Percentage of pages that are zeros.
@@ -57,6 +57,9 @@ class FolioReplay(Replay):
         counters: Counters of the subsystem by kernel name. A counter of one folio size is listed only if the
             counter is not 0.
         machine: See `swapcore.report.machine`.
+        nr_ops: Operations of a made-up workload as the caller gave them; None is the workload's default.
+        workload_seed: Seed of the operations of a made-up workload as the caller gave it; None is the
+            default.
     """
 
     trace: str
@@ -90,6 +93,8 @@ class FolioReplay(Replay):
     zswap_ratio: float | None
     counters: dict[str, int]
     machine: dict[str, str | int | bool]
+    nr_ops: int | None = None
+    workload_seed: int | None = None
 
     def table(self, file: TextIO | None = None) -> None:
         """Prints the result as a table.

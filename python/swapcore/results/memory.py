@@ -93,15 +93,15 @@ class MemoryUse:
         about: Description in one line.
         used_slots: Slots in use at each step.
         parts: Bytes at each step by purpose, see `SwapDevice.memory`. ``zswap_map_bytes`` is the map that
-            finds the entries of slots that have no virtual word.
+            finds the zswap entries of slots of devices without a virtual table.
         total_bytes: Sum of the parts at each step: the bytes that record where pages are. The sum does
             not include the pages themselves, compressed or not. The sum does not include the entries of zswap
             either, because a kernel has these entries in every configuration.
         zswap_entry_bytes: Bytes of the entries of zswap at each step, which ``total_bytes`` leaves out.
         bytes_per_slot: ``total_bytes`` divided by the slots in use; None at 0 slots.
-        table_bytes_per_slot: Bytes of the words of a slot: the slot's table entry, its virtual word, and the
-            entry of the slot behind a virtual slot. The figure is the growth of these bytes since the empty
-            device, divided by the slots in use; None at 0 slots.
+        table_bytes_per_slot: Bytes of the table words for a slot: its table entry, its word in the virtual
+            table, and the table entry of the physical slot behind it. The figure is the growth of these bytes
+            since the empty device, divided by the slots in use; None at 0 slots.
     """
 
     configuration: str
@@ -121,7 +121,7 @@ class MemoryReport(report.Record):
     Attributes:
         size_bytes: Bytes of the slots that the measurement fills; each device has one cluster more, because
             the header takes a slot.
-        owner_store: The store that holds the owners of slots.
+        owner_store: The word of the switch ``owner_store``: where the owners of slots are kept.
         used_percent: The steps, in percent of the slots.
         uses: The cost of each configuration.
         published: Published figures, all for 32 GB of swap.

@@ -1,4 +1,4 @@
-"""Results of a measurement of owner stores, and the table of the results."""
+"""Results of a measurement of owner stores, which are the places for the owners of slots."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OwnerMemory(report.Record):
 
 
 def print_owner_memory(rows: list[OwnerMemory], file: TextIO | None = None) -> None:
-    """Prints the cost of the stores, one store a line.
+    """Prints the memory that each owner store takes, one owner store a line.
 
     Args:
         rows: The stores, all measured on one device size.

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from swapcore import report
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses
-from swapcore.exceptions import InvariantError, invalid
+from swapcore.exceptions import InvariantError, invalid, require_list
 from swapcore.results.accesses import AccessReplay, LimitSweep
 from swapcore.size import parse_size
 from swapcore.workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
-from .stacks import DEFAULT_SEED, Run, RunOptions, zswap_ratio
+from .stacks import DEFAULT_SEED, Run, RunOptions, require_made_up, zswap_ratio
 
 if TYPE_CHECKING:
     import os
@@ -98,7 +98,7 @@ class Runner:
 
         Args:
             steps: The steps.
-            progress: Called with the accesses done.
+            progress: Called with the number of accesses done.
 
         Raises:
             InvariantError: A page came back with another content.
@@ -150,7 +150,8 @@ class AccessRun(Run):
     """Describes one replay of page accesses, see `replay_accesses`.
 
     `Run` lists the other attributes. The default storage is a `Zram` with room for twice the pages of the
-    workload. The seed also decides the accesses of a workload that is given by name.
+    workload. The seed also decides the accesses of a workload that is given by name, unless ``workload_seed``
+    does.
 
     Attributes:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
@@ -203,7 +204,7 @@ def replay_accesses(
     Args:
         workload: See `AccessRun`.
         storage: See `AccessRun`.
-        progress: Called with accesses done and accesses in all.
+        progress: Called with two numbers: accesses done, and all accesses.
         **options: The other attributes of `AccessRun`.
 
     Returns:
@@ -222,12 +223,12 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
 
     Args:
         how: The description.
-        progress: Called with accesses done and accesses in all.
+        progress: Called with two numbers: accesses done, and all accesses.
 
     Returns:
         The result. The function raises the errors of `replay_accesses`.
     """
-    work = workload_of(how.workload, how.seed)
+    work = workload_of(how.workload, how.seed, nr_ops=how.nr_ops, workload_seed=how.workload_seed)
     files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)
     how = how.with_storage(default_size_pages(work))
     swap, devices = how.turn_on(work.nr_cpus, switches=how.switches, memcg=how.memcg)
@@ -253,7 +254,11 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
         swappiness=how.swappiness,
         switches=swap.switches,
         policy=None if how.policy is None else f"{policy.__module__}:{policy.__qualname__}",
+        nr_ops=work.nr_ops,
+        workload_seed=work.seed,
         oom_kills=runner.oom_kills,
+        skipped_accesses=work.nr_accesses - totals["accesses"],
+        is_cut_short=runner.oom_kills > 0,
         ns_per_access=totals.pop("cpu_ns") / max(totals["accesses"], 1),
         memory_peak_bytes=_peak(usage, "memory_watermark_pages"),
         swap_peak_bytes=_peak(usage, "swap_watermark_pages", "memsw_watermark_pages"),
@@ -305,7 +310,7 @@ def replay_over_limits(
         workload: As for `replay_accesses`; one workload serves all runs.
         memory_max: The limits, each in the form that `replay_accesses` takes.
         make_storage: Function that returns the storage of the next run.
-        progress: Called with accesses done and accesses in all, over all runs.
+        progress: Called with two numbers, accesses done and all accesses, summed over all runs.
         **options: The other attributes of `AccessRun`, without ``memory_max``.
 
     Returns:
@@ -314,9 +319,15 @@ def replay_over_limits(
     Raises:
         InvalidArgumentError: EINVAL; no limit, or as `replay_accesses`.
     """
+    require_list("memory_max", memory_max)
     if not memory_max:
         raise invalid("0 limits are under the least, 1")
-    work = workload_of(workload, options.get("seed", DEFAULT_SEED))
+    work = workload_of(
+        workload,
+        options.get("seed", DEFAULT_SEED),
+        nr_ops=options.pop("nr_ops", None),
+        workload_seed=options.pop("workload_seed", None),
+    )
     runs: list[AccessReplay] = []
 
     def tell(done: int, total: int) -> None:
@@ -329,24 +340,36 @@ def replay_over_limits(
     return LimitSweep(tuple(runs))
 
 
-def workload_of(workload: str | os.PathLike[str] | Accesses | Workload, seed: int = DEFAULT_SEED) -> Workload:
+def workload_of(
+    workload: str | os.PathLike[str] | Accesses | Workload,
+    seed: int = DEFAULT_SEED,
+    *,
+    nr_ops: int | None = None,
+    workload_seed: int | None = None,
+) -> Workload:
     """Returns the workload for a name, a path, a list of accesses or a workload.
 
     Args:
         workload: As for `replay_accesses`.
-        seed: Seed of a generated workload.
+        seed: Seed of a workload with a name, unless ``workload_seed`` is given.
+        nr_ops: Accesses of a workload with a name; None takes the number of the workload.
+        workload_seed: Seed of a workload with a name.
 
     Returns:
         The workload.
 
     Raises:
-        InvalidArgumentError: EINVAL; no such workload.
+        InvalidArgumentError: EINVAL; no such workload, or a parameter of a workload that is not made up.
     """
+    if isinstance(workload, str) and workload in WORKLOADS:
+        parameters = {"seed": seed if workload_seed is None else workload_seed}
+        return load(workload, **parameters) if nr_ops is None else load(workload, nr_ops=nr_ops, **parameters)
     if isinstance(workload, Workload):
-        return workload
-    if isinstance(workload, Accesses):
-        return recorded(workload)
-    return load(workload, seed=seed) if workload in WORKLOADS else load(workload)
+        found = workload
+    else:
+        found = recorded(workload) if isinstance(workload, Accesses) else load(workload)
+    require_made_up(found.name, nr_ops=nr_ops, workload_seed=workload_seed)
+    return found
 
 
 def default_size_pages(work: Workload) -> int:

@@ -11,18 +11,21 @@ import os
 import random
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from swapcore import report
 from swapcore._core import SWAPFILE_CLUSTER, Trace
-from swapcore.exceptions import invalid
+from swapcore.exceptions import invalid, require_list
 from swapcore.results.comparison import Comparison, StrategyResult
 from swapcore.storage import PAGES_MAX, PAGES_MIN
 from swapcore.strategy import name_of, resolve
-from swapcore.trace import load
+from swapcore.trace import WORKLOADS, load
+
+from .stacks import require_made_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeGuard, Unpack
 
     from swapcore._core_replay import ReplayReport
     from swapcore.strategy import Factory, Spec
@@ -35,6 +38,17 @@ DEFAULT_SEED = 1
 
 FRAGMENTATION_SAMPLES = 64
 
+MADE_FOR_PAGES = 65_536
+"""Slots of the device that a made-up workload is for, unless the caller says otherwise."""
+
+
+class WorkloadOptions(TypedDict, total=False):
+    """Parameters of a workload that is made up; None is the workload's default."""
+
+    nr_ops: int | None
+    workload_seed: int | None
+    workload_size_pages: int | None
+
 
 def compare(
     trace: str | os.PathLike[str] | Trace = "kernel-build",
@@ -44,6 +58,7 @@ def compare(
     size_pages: int | None = None,
     seed: int = DEFAULT_SEED,
     progress: Callable[[int, int], None] | None = None,
+    **workload: Unpack[WorkloadOptions],
 ) -> Comparison:
     """Replays one workload through several strategies.
 
@@ -53,20 +68,26 @@ def compare(
         rounds: Number of timed replays of each strategy.
         size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
         seed: Seed of the order of the strategies inside each round.
-        progress: Called with replays done and replays in all.
+        progress: Called with two numbers: replays done, and all replays.
+        **workload: Parameters of a workload that is made up: ``nr_ops`` (operations), ``workload_seed`` (seed
+            of the operations) and ``workload_size_pages`` (slots of the device that the workload is for).
 
     Returns:
-        The comparison.
+        The comparison; its ``warnings`` say if the workload is for a device of another size.
 
     Raises:
         InvalidArgumentError: EINVAL; an unknown name, no strategy, no round, or a bad size.
     """
+    require_list("strategies", strategies)
     specs = list(strategies)
     if not specs:
         raise invalid("0 strategies are under the least, 1")
     if not 1 <= rounds <= ROUNDS_MAX:
         raise invalid(f"rounds {rounds} is not in 1..={ROUNDS_MAX}")
-    loaded = trace if isinstance(trace, Trace) else load(trace)
+    loaded = load_made_up(trace, **workload)
+    made_for_pages = _made_for_pages(trace, workload.get("workload_size_pages"))
+    name = "trace" if isinstance(trace, Trace) else os.fspath(trace)
+    warnings = () if size_pages is None else _size_warnings(name, loaded, made_for_pages, size_pages)
     size_pages = default_size_pages(loaded) if size_pages is None else size_pages
     if not PAGES_MIN <= size_pages <= PAGES_MAX:
         raise invalid(f"size_pages {size_pages} is not in {PAGES_MIN}..={PAGES_MAX}")
@@ -74,7 +95,7 @@ def compare(
     looks = timing.look()
     times_ns, floors_ns = timing.time_ns(seed)
     return Comparison(
-        trace="trace" if isinstance(trace, Trace) else os.fspath(trace),
+        trace=name,
         nr_ops=loaded.nr_ops,
         nr_cpus=loaded.nr_cpus,
         size_pages=size_pages,
@@ -86,7 +107,66 @@ def compare(
             for spec, look, times in zip(specs, looks, times_ns, strict=True)
         ),
         machine=report.machine(),
+        workload_seed=workload.get("workload_seed"),
+        workload_size_pages=made_for_pages,
+        warnings=warnings,
     )
+
+
+def load_made_up(
+    trace: str | os.PathLike[str] | Trace,
+    *,
+    nr_ops: int | None = None,
+    workload_seed: int | None = None,
+    workload_size_pages: int | None = None,
+) -> Trace:
+    """Loads a workload of swap operations; only a workload that is made up takes parameters.
+
+    Args:
+        trace: A workload as for `swapcore.trace.load`, or a loaded workload.
+        nr_ops: Number of operations.
+        workload_seed: Seed of the operations.
+        workload_size_pages: Slots of the device that the workload is for.
+
+    Returns:
+        The workload.
+
+    Raises:
+        InvalidArgumentError: EINVAL; an unknown workload, or a parameter of a workload that is not made up.
+    """
+    if not _is_made_up(trace):
+        found = trace if isinstance(trace, Trace) else load(trace)
+        name = "a loaded trace" if isinstance(trace, Trace) else os.fspath(trace)
+        require_made_up(
+            name, nr_ops=nr_ops, workload_seed=workload_seed, workload_size_pages=workload_size_pages
+        )
+        return found
+    given = {"nr_ops": nr_ops, "seed": workload_seed, "size_pages": workload_size_pages}
+    return load(trace, **{name: value for name, value in given.items() if value is not None})
+
+
+def _is_made_up(trace: str | os.PathLike[str] | Trace) -> TypeGuard[str]:
+    return isinstance(trace, str) and trace in WORKLOADS and not WORKLOADS[trace].is_recorded
+
+
+def _made_for_pages(trace: str | os.PathLike[str] | Trace, given: int | None) -> int | None:
+    """Returns the size of the device that a workload was made for; None if the workload is not made up."""
+    if not _is_made_up(trace):
+        return None
+    return MADE_FOR_PAGES if given is None else given
+
+
+def _size_warnings(
+    name: str, trace: Trace, made_for_pages: int | None, size_pages: int
+) -> tuple[str, ...]:
+    """Returns one warning if the caller's size is not the size that the workload is for."""
+    if made_for_pages is not None and made_for_pages != size_pages:
+        found = f"{name} was made for a device of {made_for_pages} slots, not of {size_pages}"
+        return (f"{found}; workload_size_pages={size_pages} makes it for this size",)
+    if trace.peak_pages > size_pages - 1:
+        found = f"{name} has {trace.peak_pages} pages in use at its peak"
+        return (f"{found}, which a device of {size_pages} slots cannot hold",)
+    return ()
 
 
 @dataclass(slots=True)

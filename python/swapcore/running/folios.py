@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from swapcore import report
 from swapcore._core import Trace
 from swapcore.results.folios import FolioReplay
-from swapcore.trace import load
 
-from .compare import default_size_pages
+from .compare import default_size_pages, load_made_up
 from .stacks import Run, RunOptions, zswap_ratio
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def replay(
     Args:
         trace: See `FolioRun`.
         storage: See `FolioRun`.
-        progress: Called with operations done and operations in all.
+        progress: Called with two numbers: operations done, and all operations.
         **options: The other attributes of `FolioRun`.
 
     Returns:
@@ -92,12 +91,12 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
 
     Args:
         how: The description.
-        progress: Called with operations done and operations in all.
+        progress: Called with two numbers: operations done, and all operations.
 
     Returns:
         The result. The function raises the errors of `replay`.
     """
-    loaded = how.trace if isinstance(how.trace, Trace) else load(how.trace)
+    loaded = load_made_up(how.trace, nr_ops=how.nr_ops, workload_seed=how.workload_seed)
     how = how.with_storage(default_size_pages(loaded))
     swap, devices = how.turn_on(loaded.nr_cpus)
     counts = loaded.replay_folios(
@@ -126,6 +125,8 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
         zswap_ratio=zswap_ratio(zswap_at_peak),
         counters=_counters(stats, how.front_counters),
         machine=report.machine(),
+        nr_ops=how.nr_ops,
+        workload_seed=how.workload_seed,
         **how.described(),
         **outcome,
     )

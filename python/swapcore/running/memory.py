@@ -31,8 +31,8 @@ def measure(
         size: Size of the slots to fill, with unit or in bytes. The size must be a multiple of 8M, because
             each step fills whole clusters.
         configurations: Names in `CONFIGURATIONS`.
-        owner_store: See `Swap.switches`.
-        progress: Called with folios swapped out and folios in all.
+        owner_store: The word of the switch ``owner_store``, see `Swap.switches`.
+        progress: Called with two numbers: folios swapped out, and all folios.
 
     Returns:
         The bytes of each configuration at each step.
@@ -74,15 +74,16 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
     configuration = CONFIGURATIONS[name]
     zswap = "lz4" if configuration.has_zswap else None
     swap = Swap(switches={"owner_store": owner_store}, zswap=zswap)
-    # The device has one cluster more, because no run of a whole cluster fits into the cluster of the header.
+    # The device has one cluster more than `size_pages`, because slot 0 is the header and so no run of a whole
+    # cluster fits into cluster 0.
     pages = size_pages + SWAPFILE_CLUSTER
     devices: list[SwapDevice] = []
     if configuration.has_ghost:
         devices.append(swap.swapon(Ghost(pages, virtual_table=configuration.has_virtual_table)))
     if configuration.has_device:
         devices.append(swap.swapon(Null(pages=pages)))
-    # Without a device and without zswap no place takes data, so the folios are zeros, because a ghost records
-    # a page of zeros as a mark.
+    # A ghost alone, without a device and without zswap, takes only pages of zeros, which it records as marks.
+    # The folios therefore have no data.
     data = b"x" if configuration.has_device or configuration.has_zswap else None
     group = swap.memcg.create("group")
     used_slots, parts, entries, nr_out = [], [], [], 0

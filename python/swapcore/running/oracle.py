@@ -1,13 +1,13 @@
 """Replays recordings of a real kernel's swap slots, and compares every slot and every count.
 
 A case is a file of JSON lines (``.jsonl`` or ``.jsonl.gz``): swapon, allocations with their slots, references
-given and taken, frees, swapoff, and the slots in use after each line. `replay_case` gives the same requests
+added and dropped, frees, swapoff, and the slots in use after each line. `replay_case` gives the same requests
 to a `swapcore.Swap` in the same order. The replay ends with agreement on every slot, or with the first line
 on which recording and replay differ.
 
 The file does not record the kernel's pages and processes. The replay therefore puts a mapped folio of order 0
 into the swap cache for each slot that the kernel had in its swap cache. The folio stays in the cache until
-the allocator takes the slot back by itself, and the file records when the kernel took the slot back.
+the allocator itself reclaims the slot. The file records when the kernel reclaimed the slot.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Folio, Swap, SwapDevice
-from swapcore.exceptions import InvariantError, SwapError, SwapFullError, invalid
+from swapcore.exceptions import InvariantError, SwapError, SwapFullError, invalid, require_list
 from swapcore.results.oracle import SLOT_BAD, SLOT_CACHED, SLOT_SWAPPED, CaseResult, Divergence
 from swapcore.storage import Null
 
@@ -67,6 +67,7 @@ def expand(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     Raises:
         InvalidArgumentError: EINVAL; a path that is no file, or a directory without cases.
     """
+    require_list("paths", paths)
     cases: list[Path] = []
     for path in map(Path, paths):
         found = (
@@ -91,7 +92,7 @@ def replay(
     Args:
         paths: Case files, or directories of case files.
         profile: Profile of the `Swap` that replays the cases.
-        progress: Called with cases done and cases in all.
+        progress: Called with two numbers: cases done, and all cases.
 
     Returns:
         One result for each case.
@@ -148,7 +149,7 @@ class _Diverged(Exception):  # noqa: N818 - the name states an event; the except
 
 @dataclass(slots=True)
 class _Device:
-    """The state of every slot of one device that follows from the recording."""
+    """The state that every slot of one device has according to the recording."""
 
     device: SwapDevice
     counts: NDArray[np.uint32]
@@ -165,7 +166,7 @@ class _Replay:
         self.devices: dict[int, _Device] = {}
         self.slots_agreed = 0
         self.reclaimed: list[Run] = []
-        """Slots that the next allocation takes back, according to the recording."""
+        """Slots that the next allocation reclaims from the swap cache, according to the recording."""
 
     def run(self, path: str | os.PathLike[str]) -> Divergence | None:
         operations: dict[str, Callable[[Line], None]] = {op: getattr(self, f"_{op}") for op in OPERATIONS}
@@ -366,7 +367,7 @@ class _Replay:
         return folio
 
     def _take_back(self, line: Line) -> None:
-        """Checks that the allocator by itself took back a line's slots, which only the swap cache held."""
+        """Checks that the allocator itself has reclaimed a line's slots, which only the swap cache held."""
         for state, kind, off, nr in self._runs(line):
             for slot in range(off, off + nr):
                 folio = _uncache(state, kind, slot)
@@ -377,14 +378,14 @@ class _Replay:
                     raise _Diverged(f"{name} to be taken back from the swap cache", "still cached")
 
     def _work_lines(self) -> Iterator[Line]:
-        """Yields the lines of `reclaim_work` between the current line and the next other operation."""
+        """Yields the lines right after the current line that record slots freed by `reclaim_work`."""
         for line in itertools.islice(self.lines, self.index + 1, None):
             if line.get("why") == "work":
                 yield line
             elif line["op"] not in SILENT_OPS:
                 return
 
-    # Comparisons.
+    # Comparisons of the state of swapcore with the recording.
 
     def _compare_counters(self, line: Line) -> None:
         if self.reclaimed:
@@ -408,8 +409,8 @@ class _Replay:
             counts = state.counts[off : off + nr]
             is_cached = state.is_cached[off : off + nr]
             low_bits = np.where(is_cached, 2, np.where(counts > 0, 1, 0))
-            # An odd word is a shadow whatever the second bit is, because this bit belongs to the shadow's
-            # value.
+            # A table entry with bit 0 set is a shadow, whatever bit 1 is, because bit 1 is a part of the
+            # shadow's value.
             got_bits = np.where(words & 1, 1, words & 3)
             is_same = (got_bits == low_bits) & (words >> COUNT_SHIFT == np.minimum(counts, COUNT_OVERFLOW))
             is_same &= (words == 0) == (low_bits == 0)

@@ -14,7 +14,7 @@ def owner_memory(owner_store: str, size: str | int = "1T") -> OwnerMemory:
     """Turns on a device that keeps no data, fills some clusters, and counts the bytes of owners.
 
     Args:
-        owner_store: One of `OWNER_STORES`.
+        owner_store: One of `OWNER_STORES`, which are the places where the owner of a slot can be kept.
         size: Size of the device, in bytes or as text.
 
     Returns:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from swapcore.results.comparison import Comparison
     from swapcore.results.folios import FolioReplay
 
+    from .compare import WorkloadOptions
     from .stacks import Storage
 
 __all__ = ["rerun"]
@@ -66,6 +67,7 @@ def rerun(
                 rounds=data["rounds"],
                 size_pages=data["size_pages"],
                 seed=data["seed"],
+                **_made_up(data),
             )
         case {"read_percent": percent, "trace": str(trace)}:
             return run_folios(FolioRun(trace=trace, read_percent=percent, **_shared(data)))
@@ -83,6 +85,19 @@ def _shared(data: dict[str, Any]) -> dict[str, Any]:
         "zswap": None if zswap is None else Zswap(**zswap),
         "memory": data["memory_pages"],
         **{name: data[name] for name in CONTENTS},
+        **{name: data.get(name) for name in ("nr_ops", "workload_seed")},
+    }
+
+
+def _made_up(data: dict[str, Any]) -> WorkloadOptions:
+    """Returns the parameters of the workload of a comparison; a saved comparison always has ``nr_ops``."""
+    made_for_pages = data.get("workload_size_pages")
+    if made_for_pages is None:
+        return {}
+    return {
+        "nr_ops": data["nr_ops"],
+        "workload_seed": data["workload_seed"],
+        "workload_size_pages": made_for_pages,
     }
 
 

@@ -1,4 +1,4 @@
-"""Makes the subsystem of a replay: its memory, a storage by name, and a ghost and zswap in front of it."""
+"""Makes the subsystem of a replay: its memory, a storage by name, a ghost and zswap before the storage."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ class RunOptions(ContentOptions, total=False):
     ghost: Ghost | None
     zswap: Zswap | str | None
     memory: str | int
+    nr_ops: int | None
+    workload_seed: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,8 @@ class Run:
         random_percent: Percentage of pages that do not compress. The other pages compress about 3:1.
         is_verified: True compares each page that comes back from swap with the page's expected content.
         seed: Seed of the contents and of the replay's other random choices.
+        nr_ops: Operations or accesses of a made-up workload; None takes the number of the workload.
+        workload_seed: Seed of the operations or accesses of a made-up workload; None takes the default.
     """
 
     storage: Storage | None = None
@@ -93,6 +97,8 @@ class Run:
     random_percent: float = 10.0
     is_verified: bool = True
     seed: int = DEFAULT_SEED
+    nr_ops: int | None = None
+    workload_seed: int | None = None
 
     def with_storage(self, size_pages: int) -> Self:
         """Returns the description with the default storage in place of None.
@@ -148,6 +154,21 @@ class Run:
             "zswap_options": zswap,
             **self.contents,
         }
+
+
+def require_made_up(name: object, **parameters: int | None) -> None:
+    """Refuses parameters of made-up workloads for a workload that is not made up.
+
+    Args:
+        name: The name of the other workload, for the message.
+        **parameters: The parameters; None is a parameter that was not given.
+
+    Raises:
+        InvalidArgumentError: EINVAL; a parameter was given.
+    """
+    given = [f"{parameter} {value}" for parameter, value in parameters.items() if value is not None]
+    if given:
+        raise invalid(f"{', '.join(given)}: only a workload that is made up takes it, not {name}")
 
 
 @contextmanager

@@ -8,11 +8,14 @@ devices. A storage cannot be turned on a second time while the storage is on.
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypedDict
 
 from swapcore import _core
+from swapcore.exceptions import InvalidArgumentError
 from swapcore.size import (
     PAGES_MAX,
     PAGES_MIN,
@@ -26,7 +29,7 @@ from swapcore.storage.null import Null
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Unpack
+    from typing import NoReturn, Self, Unpack
     from uuid import UUID
 
 __all__ = ["PAGES_MAX", "PAGES_MIN", "Faulty", "File", "Ghost", "Null", "Ram", "Zram", "parse_size"]
@@ -126,7 +129,8 @@ class Zram(_WithStorage):
         """Returns the limit on memory for compressed pages in bytes; 0 is no limit.
 
         The limit can be set, also while the device is on, to a size with unit or in bytes; None and 0 are no
-        limit. Stored pages stay. While more memory is in use, only pages filled with one word find room.
+        limit. Stored pages stay. While more memory than the limit is in use, only pages filled with one word
+        find room.
         """
         return self.storage.mem_limit_bytes
 
@@ -136,7 +140,7 @@ class Zram(_WithStorage):
         self._show(**self._options, mem_limit=mem_limit)
 
     def reset_mem_used_max(self) -> None:
-        """Lets the figure ``mem_used_max`` start again at the present use, as a write of 0 does."""
+        """Sets the figure ``mem_used_max`` to the memory in use now, as a write of 0 does in the kernel."""
         self.storage.reset_mem_used_max()
 
     def reset(self) -> None:
@@ -161,7 +165,10 @@ class HeaderOptions(TypedDict, total=False):
 
 
 class File(_WithStorage):
-    """A swap file or a block device with the header that mkswap wrote."""
+    """A swap file or a block device with the header that mkswap wrote.
+
+    ``with File(...) as file`` closes the file at its end, see `close`. The file stays on its file system.
+    """
 
     __slots__ = ("path",)
 
@@ -184,8 +191,8 @@ class File(_WithStorage):
             direct: Bypass the page cache (O_DIRECT).
             is_block_device: None asks the system. True allows large folios and bad pages on a regular file.
             is_rotational: Whether the device seeks; None asks the system.
-            fixpgsz: True writes a header for another page size again, for this page size and the whole file,
-                as ``swapon --fixpgsz`` does. Label, UUID and bad pages stay.
+            fixpgsz: True replaces a header for another page size by a header for pages of 4096 bytes that
+                covers the whole file, as ``swapon --fixpgsz`` does. Label, UUID and bad pages stay.
 
         Raises:
             SwapIOError: The file cannot be opened, read or written.
@@ -197,6 +204,39 @@ class File(_WithStorage):
         options: dict[str, bool | None] = {"is_block_device": is_block_device, "is_rotational": is_rotational}
         storage = _core.Storage.file(self.path, direct=direct, fixpgsz=fixpgsz, **options)
         super().__init__(storage, repr(self.path), direct=direct or None, **options)
+
+    def close(self) -> None:
+        """Closes the file and gives its lock up; a second call changes nothing.
+
+        A device that is on, and a `Faulty` around the file, keep the file open and locked, as the
+        kernel keeps a swap file open from swapon to swapoff. Afterwards all attributes but ``path`` and
+        ``closed`` raise `InvalidArgumentError` (EBADF).
+        """
+        with suppress(AttributeError):
+            object.__delattr__(self, "storage")
+
+    @property
+    def closed(self) -> bool:
+        """Returns whether `close` was called."""
+        try:
+            return self.storage is None
+        except InvalidArgumentError:
+            return True
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Names the reason for which a closed file has no storage."""
+        if name == "storage":
+            raise InvalidArgumentError(errno.EBADF, f"the swap file {self.path!r} is closed")
+        message = f"{type(self).__name__!r} object has no attribute {name!r}"
+        raise AttributeError(message)
+
+    def __enter__(self) -> Self:
+        """Returns the open file."""
+        return self
+
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+        """Closes the file."""
+        self.close()
 
     @property
     def label(self) -> str:
@@ -255,11 +295,20 @@ class File(_WithStorage):
             The open file.
 
         Raises:
-            SwapIOError: The file exists, or there is no room for it; no file is left behind.
-            InvalidArgumentError: EINVAL; a size, label, volume id or bad page list that does not fit.
+            SwapIOError: The file exists, or there is no room for it, or it cannot be opened.
+            InvalidArgumentError: EINVAL; a size, label, volume id or bad page list that does not fit, such as
+                bad pages of a regular file without ``is_block_device=True``.
+
+        After an error there is no new file.
         """
         _create_file(path, size_in_pages(size, pages), **header)
-        return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
+        try:
+            return cls(path, direct=direct, is_block_device=is_block_device, is_rotational=is_rotational)
+        except BaseException:
+            # This call made the file, so this call removes the file. The first error is reported.
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - pathlib is slow to import
+            raise
 
 
 def _create_file(

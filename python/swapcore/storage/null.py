@@ -28,7 +28,7 @@ class Null:
     Attributes:
         pages: Size in slots, header included.
         bad_pages: Slots that are never handed out.
-        is_rotational: True turns off `SWP_SOLIDSTATE`, so all CPUs share one allocation position.
+        is_rotational: True turns off `SWP_SOLIDSTATE`, so all CPUs allocate from one shared next slot.
         is_block_device: False makes the device a regular file, which takes only order 0 and no bad pages.
         can_discard: True lets ``swapon(discard=...)`` take effect.
     """

@@ -1,9 +1,10 @@
-//! Compares the data path with its unavoidable work. A swap-out and swap-in is compared with the compressor or the
-//! system calls alone. A lookup in the swap cache is compared with an access to an array.
+//! Compares the data path of the core with the work that the core cannot avoid, called the plain side. A swap-out and
+//! swap-in is compared with the compressor or the system calls alone. A lookup in the swap cache is compared with an
+//! access to an array.
 //!
-//! Run `cargo bench -p swapcore --bench datapath`. Each round measures both sides in one process, and the order of
-//! the sides changes each round. A ratio is the time of the core divided by the time of the plain side in the same
-//! round. The figures are the median and the quartiles of all ratios.
+//! Run `cargo bench -p swapcore --bench datapath`. Each round measures the core and the plain side in one process,
+//! and the order of the two sides changes each round. A ratio is the time of the core divided by the time of the
+//! plain side in the same round. The figures are the median and the quartiles of all ratios.
 
 mod common;
 
@@ -112,7 +113,7 @@ fn file(rng: &mut ChaCha8Rng) {
 }
 
 /// Fills half of a device with cached folios of an order. The device must not be more than half full, because the
-/// core then frees slots of cached folios.
+/// core frees the slots of cached folios when a device is more than half full.
 fn fill(swap: &Swap, pages: u32, order: Order) {
     for _ in 0..pages >> order.get() {
         let folio = swap.memory_of_folios().alloc(order).expect("memory");
@@ -145,13 +146,13 @@ fn lookup(_rng: &mut ChaCha8Rng) {
         let swap = Swap::with_config(config).expect("a good config");
         let device: Arc<SwapDevice> = swap.swapon(&DeviceSpec::new(pages)).expect("a good device");
         fill(&swap, nr + 2048, Order::new(folio_order).expect("an order"));
-        // The array of the plain side has one cached entry for each slot.
+        // The plain side looks slots up in this array, which has one cached entry for each slot.
         let array: Vec<AtomicU64> =
             (0..pages).map(|slot| AtomicU64::new(SwapTableEntry::cached(Pfn(slot.into())).raw())).collect();
         let counts: Vec<AtomicU64> = (0..pages).map(|_| AtomicU64::new(1)).collect();
         println!("{what} slots:");
         let mut on_cpu = swap.on_cpu(CPU).expect("a cpu");
-        // Relaxed: there is only one thread.
+        // Relaxed: only this thread uses the array.
         let plain = |slot: u64| {
             let entry = SwapTableEntry::from_raw(array[slot as usize].load(Ordering::Relaxed));
             entry.pfn().expect("cached").0

@@ -3,8 +3,8 @@
 //! Run `cargo bench -p swapcore --bench index`. The figures are medians of ratios over interleaved rounds. Lookups
 //! read random entries of tables that are all in use. In a chained lookup the slot depends on the result of the last
 //! lookup. Independent lookups overlap as far as the CPU allows. The other indexes map a cluster to the number of a
-//! table in one flat array, so that only the index differs. With the argument `large` the bench has one more part
-//! with a million clusters, which takes 9 GiB.
+//! table in one flat array, so that only the index differs. The argument `large` adds a part with a million clusters,
+//! which takes 9 GiB of memory.
 
 #[path = "common/pairs.rs"]
 mod common;
@@ -43,7 +43,7 @@ impl Flat {
 /// Returns a device with `nr_clusters` clusters in use.
 fn full(nr_clusters: usize) -> (Swap, Arc<SwapDevice>) {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");
-    // The device has room for one cluster more than the clusters in use.
+    // The device has one cluster more than `nr_clusters`, so that the bench can create and destroy a cluster.
     let ghost = Ghost::new(((nr_clusters + 1) * C) as u32, GhostSpec::default()).expect("a size");
     let device = swap.swapon_storage(Arc::new(ghost), Some(1), Discard::None).expect("a good device");
     (1..nr_clusters).for_each(|_| _ = swap.alloc(Order::MAX, CPU).expect("room"));
@@ -63,7 +63,8 @@ fn scramble(at: usize, read: u64) -> usize {
 enum Slots {
     /// All slots.
     All,
-    /// One cache line of each table. These lines fit in the cache, so the index takes most of the time.
+    /// One cache line of each table. These lines fit in the CPU's cache, so the index takes most of the time of a
+    /// lookup.
     OneLine,
 }
 
@@ -74,8 +75,8 @@ impl Slots {
             Self::All => (at >> 20) % (nr_clusters * C),
             Self::OneLine => {
                 let cluster = (at >> 20) % nr_clusters;
-                // The line is different in each table, because the same line of all tables would be in only a few
-                // sets of the cache.
+                // Each table uses a different line, because the same line of all tables would be in only a few sets
+                // of the CPU's cache.
                 cluster * C + cluster * 8 % C
             }
         }

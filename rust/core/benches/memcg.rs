@@ -1,9 +1,10 @@
 //! Measures the charge of a folio's pages to a group that several CPUs use. The core charges all pages of a folio at
-//! once, mostly from the stock of the CPU. The plain side charges a shared counter page by page.
+//! once, mostly from the CPU's stock of charges. The plain side, with which the core is compared, charges a shared
+//! counter page by page.
 //!
 //! Run `cargo bench -p swapcore --bench memcg -- 1 2 4`, where each argument is a number of threads. Folios have
 //! order 6, and the group is below root. The plain side has one atomic counter with a limit and a watermark. Each
-//! round measures both sides, and the figures are medians of the ratios of all rounds.
+//! round measures the core and the plain side, and the figures are medians of the ratios of all rounds.
 
 #[path = "common/median.rs"]
 mod median;
@@ -37,7 +38,7 @@ fn round(threads: usize, body: impl Fn(CpuId) + Sync) -> f64 {
     })
 }
 
-/// The counter of the plain side, which is charged page by page.
+/// The counter with which the core is compared. The bench charges this counter page by page.
 #[derive(Default)]
 #[repr(align(128))]
 struct Plain {

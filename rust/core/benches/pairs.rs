@@ -30,7 +30,8 @@ fn fresh(pages: u32) -> Swap {
 }
 
 /// Returns a subsystem whose device has the lower half of each cluster in use, so that no cluster becomes empty or
-/// full in the measurement. With the largest order the device is empty.
+/// full in the measurement. For the largest order the device is empty, because a run of this order is a whole
+/// cluster.
 fn half_used(order: Order) -> Swap {
     let swap = fresh(1 << 16);
     let runs: Vec<_> = std::iter::from_fn(|| swap.alloc(order, CPU).ok()).collect();

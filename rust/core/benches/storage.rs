@@ -1,9 +1,9 @@
-//! Compares storages with their unavoidable work. zram is compared with its compressor, and a file with its system
-//! calls.
+//! Compares storages with the work that a storage cannot avoid, called the plain side. zram is compared with its
+//! compressor, and a file with its system calls.
 //!
-//! Run `cargo bench -p swapcore --bench storage`. Each round measures both sides in one process, and the order of the
-//! sides changes each round. A ratio is the time of the storage divided by the time of the plain side in the same
-//! round. The figures are the median and the quartiles of all ratios.
+//! Run `cargo bench -p swapcore --bench storage`. Each round measures the storage and the plain side in one process,
+//! and the order of the two sides changes each round. A ratio is the time of the storage divided by the time of the
+//! plain side in the same round. The figures are the median and the quartiles of all ratios.
 
 mod common;
 

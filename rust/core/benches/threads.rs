@@ -3,7 +3,7 @@
 //!
 //! Run `cargo bench -p swapcore --bench threads -- 1 2 4 8 16`, where each argument is a number of threads. The
 //! figures are medians over interleaved rounds. Each thread allocates 16,384 single slots and then frees 16,384
-//! slots. In the results with `remote`, a thread frees the slots of another thread.
+//! slots. In the results named `remote`, each thread frees the slots that another thread allocated.
 
 #[path = "common/median.rs"]
 mod median;

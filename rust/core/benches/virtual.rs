@@ -1,8 +1,8 @@
 //! Measures the cost of virtual slots, and the time that a swapoff through the reverse map saves.
 //!
 //! Run `cargo bench -p swapcore --bench virtual`. In the output, `plain` is a device that serves folios itself. `on`
-//! is the same device behind a virtual device. `off` is a subsystem in which no virtual device is on. Each round
-//! measures all sides in one process.
+//! is the same device behind a virtual device. `off` is the same device without a virtual device, in a subsystem
+//! whose zswap was turned off. Each round measures both sides of a comparison in one process.
 
 mod common;
 
@@ -68,7 +68,7 @@ fn back<'s>(swap: &'s Swap, entries: &[SwpEntry], order: Order) -> Vec<MappedFol
         .collect()
 }
 
-/// Compares both sides in two measurements: swap-outs with swap-ins, and swap-outs with the free of the slots.
+/// Compares two subsystems in two measurements: swap-outs followed by swap-ins, and the free of swapped-out slots.
 fn compare(name: &str, sides: [&Arc<Swap>; 2], runs: &[Vec<u8>], order: Order) {
     let [ours, plain] = sides;
     let cycle = |swap: &Arc<Swap>| {
@@ -135,8 +135,8 @@ fn layers(rng: &mut ChaCha8Rng) {
 /// The number of slots in a GiB.
 const GIB_PAGES: f64 = (1 << 18) as f64;
 
-/// Measures the swapoff of a device that has one GiB of folios of one address space. A device behind virtual slots
-/// finds the folios through the reverse map. A plain device finds the folios by a walk of the page tables.
+/// Measures the swapoff of a device that has one GiB of folios of one address space. For a device behind virtual
+/// slots, swapoff finds the slots' owners through the reverse map. For a plain device, swapoff walks the page tables.
 fn swapoff(rng: &mut ChaCha8Rng) {
     const NR_PAGES: u64 = 1 << 18;
     let data = runs(rng, 4);

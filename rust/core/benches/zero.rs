@@ -37,7 +37,7 @@ fn by_comparison(data: &[u8]) -> bool {
 /// A name, and a function that returns whether a folio has only zeros.
 type Way = (&'static str, fn(&[u8]) -> bool);
 
-/// The three ways that the bench compares. The first is the way of the core.
+/// The three ways that the bench compares. The first way, `is_zero_filled`, is the test of the core.
 const WAYS: [Way; 3] = [("is_zero_filled", is_zero_filled), ("memchr", by_memchr), ("memcmp", by_comparison)];
 
 /// Scans `memory` folio by folio until `SAMPLE_BYTES` bytes are scanned. Returns the speed in GB a second.
@@ -60,8 +60,8 @@ fn main() {
         ("64 kB folios, 512 kB in L2", 512 << 10, FOLIO_BYTES),
         ("64 kB folios, 64 MiB", 64 << 20, FOLIO_BYTES),
     ] {
-        // The bench writes ones to the memory before it writes zeros, because the system maps all pages of fresh
-        // memory to one page of zeros.
+        // The bench writes ones to the memory before it writes zeros, because the system maps every page that was
+        // never written to the same page of zeros.
         let mut buffer = black_box(vec![1u8; memory_bytes + PAGE_SIZE]);
         buffer.fill(0);
         let skip = buffer.as_ptr().align_offset(PAGE_SIZE);

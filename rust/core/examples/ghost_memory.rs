@@ -14,8 +14,8 @@ const CPU: CpuId = CpuId(0);
 /// The number of slots in 15 TiB.
 const MAX_PAGES: u32 = 15 << 28;
 
-/// Returns the anonymous resident bytes of this process. Bytes of files do not count, because the system loads the
-/// code page by page while the program runs.
+/// Returns the anonymous resident bytes of this process. Bytes of mapped files are left out, because the system loads
+/// the code of the program page by page while the program runs.
 fn rss_bytes() -> i64 {
     let status = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("Anonymous:")).expect("a line");

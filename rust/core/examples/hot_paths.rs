@@ -13,8 +13,8 @@
 //! The paths are:
 //!
 //! * `pair` allocates one slot and frees the slot.
-//! * `bulk` allocates 4,096 slots by one call each and then frees the slots by one call each.
-//! * `batch` allocates 4,096 slots by one call and frees the slots by another call. The number `nr` counts slots.
+//! * `bulk` allocates 4,096 slots with one call for each slot, and then frees the slots with one call for each slot.
+//! * `batch` allocates 4,096 slots by one call and frees the slots by another call. `nr` is the number of slots.
 //! * `out-in` swaps a 64 kB folio out to RAM and in again.
 
 use std::hint::black_box;
@@ -48,7 +48,8 @@ fn pair(nr: usize) {
     }
 }
 
-/// Allocates 4,096 slots one by one and then frees the slots one by one. Repeats this until `nr` slots are done.
+/// Allocates 4,096 slots one by one and then frees the slots one by one. Repeats this until `nr` slots have been
+/// allocated and freed.
 fn bulk(nr: usize) {
     let swap = fresh();
     let mut slots = Vec::with_capacity(4096);
@@ -58,7 +59,7 @@ fn bulk(nr: usize) {
     }
 }
 
-/// Allocates and frees `BATCH` slots at a time, until `nr` slots are done.
+/// Allocates and frees `BATCH` slots at a time, until `nr` slots have been allocated and freed.
 fn batch(nr: usize) {
     let swap = fresh();
     let mut out = vec![SwpEntry::NONE; BATCH];

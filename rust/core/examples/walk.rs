@@ -1,7 +1,7 @@
 //! Runs five operations of the core. Each operation has a function of its own, so that a profiler can list the files
 //! and functions that the operation enters.
 //!
-//! The lists and the command are in `docs/swap-out-and-in.md`.
+//! `docs/swap-out-and-in.md` has the lists of files and functions, and the command that makes the lists.
 
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //!
 //! # Map
 //! Each folder has one duty. The list has the lowest folders first: a folder calls only folders on the lines above
-//! its own line. Folders on one line do not call each other. `tests/house` checks the list against paths and method
-//! calls.
+//! its own line. Folders on one line do not call each other. The test `tests/house/test_layers.py` checks that the
+//! code follows the list.
 //!
 //! layers:
 //! base
@@ -26,12 +26,15 @@
 //! races
 //! end of layers
 //!
-//! # Locks, outer to inner Locks are taken in this order: folio locks; page table locks; `swap_lock`, which protects
-//! the list of devices in [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's positions; one
-//! cluster lock, or the lock of a virtual device's cluster and then the lock of a cluster that backs it; and at last
-//! one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free pages, of the
-//! LRU lists, of the reverse map, or a lock of a storage. A thread sleeps for a folio lock, but under a local lock
-//! the thread only tries to take a folio lock.
+//! # Locks, outer to inner
+//!
+//! A thread takes locks in this order: folio locks; page table locks; `swap_lock`, which protects the list of devices
+//! in [`machine::Swap`]; a CPU's local lock; the lock of a rotational device's next slots, at which its allocations
+//! start; one cluster lock, or the lock of a virtual device's cluster and then the lock of a cluster that backs it;
+//! and at last one of these locks: list lock, avail lock, lock of the table pool, of the extend tables, of the free
+//! pages, of the LRU lists, of the reverse map, or a lock of a storage.
+//!
+//! A thread that waits for a folio lock sleeps. A thread that holds a local lock only tries to take a folio lock.
 //!
 //! # One swap-out
 //! ```

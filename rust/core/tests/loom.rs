@@ -67,8 +67,8 @@ fn a_lookup_never_sees_another_clusters_entry() {
 fn a_lookup_with_a_reference_has_the_slots_folio() {
     loom::model(|| {
         let slots = Arc::new([AtomicU64::new(7), AtomicU64::new(0)]);
-        // `refs` starts with the reference of the cache. `owner` stands for a plain field of the folio that names its
-        // slot.
+        // `refs` starts with the reference of the cache. `owner` is in the place of a non-atomic field of the folio,
+        // which has the number of the folio's slot.
         let (refs, owner) = (Arc::new(FolioRefs(AtomicU32::new(1))), Arc::new(AtomicU32::new(0)));
         let remover = {
             let (slots, refs, owner) = (slots.clone(), refs.clone(), owner.clone());
@@ -141,7 +141,8 @@ fn a_cluster_that_is_found_is_the_one_looked_for() {
         assert!(matches!(device.entry(1), 0 | 101) && matches!(device.entry(2), 0 | 102));
         for idx in [1, 2] {
             if let Some(ci) = device.lock(idx) {
-                // The entry is never 0, because the creator holds the lock of the cluster until the entry is set.
+                // The entry is never 0, because the thread that creates the cluster holds the lock of the cluster
+                // until the entry is set.
                 assert_eq!((ci.idx(), ci.get()), (idx, 100 + u64::from(idx)));
             }
         }

@@ -1,5 +1,5 @@
-//! Tests of the index of clusters under random schedules. Random schedules allow more threads and steps than a test
-//! of every interleaving.
+//! Tests of the index of clusters under random schedules. With random schedules, a test can have more threads and
+//! steps than the tests in `loom.rs`, which try every interleaving.
 //!
 //! This binary compiles files of the core again with locks and atomics that the scheduler controls.
 
@@ -83,7 +83,7 @@ fn lookups_find_their_own_cluster_or_none() {
                 })
                 .collect();
             threads.into_iter().for_each(|thread| thread.join().expect("no assertion failed"));
-            // The index must list exactly the clusters that can be locked.
+            // The index must list exactly the clusters that exist, which are those that can be locked.
             let left: Vec<u32> = (0..CAPACITY).filter(|&idx| device.lock(idx).is_some()).collect();
             let mut from = 0;
             let listed: Vec<u32> = std::iter::from_fn(|| {

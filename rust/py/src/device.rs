@@ -1,5 +1,5 @@
-//! `SwapDevice`: a Python handle on a device. The handle stays valid as a Python object after a swapoff of the
-//! device.
+//! `SwapDevice`: a Python handle on a device. After a swapoff of the device the handle still exists, but its methods
+//! that need the device raise an error.
 
 use std::sync::{Arc, Weak};
 
@@ -9,7 +9,9 @@ use swapcore::SwapError;
 use swapcore::base::limits::SWAPFILE_CLUSTER;
 use swapcore::storage::spec::Visibility;
 
-use crate::border::errors::Result;
+use crate::border::buffer::column;
+use crate::border::calls::detached;
+use crate::border::errors::{Error, Result};
 use crate::storage::Storage;
 
 #[doc = stub!(SwapDevice)]
@@ -30,6 +32,16 @@ impl SwapDevice {
     /// Returns the device. Errors: `DeviceOff` (ENOENT) when the device was turned off.
     pub(crate) fn live(&self) -> Result<Arc<swapcore::SwapDevice>> {
         Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
+    }
+
+    /// Returns the device as one of the subsystem `swap`. Errors: as [`SwapDevice::live`]; `ForeignDevice` (ENOENT) when
+    /// the device belongs to another subsystem.
+    pub(crate) fn live_in(&self, swap: &Arc<swapcore::Swap>) -> Result<Arc<swapcore::SwapDevice>> {
+        let live = self.live()?;
+        if !Arc::ptr_eq(&self.swap, swap) {
+            return Err(SwapError::ForeignDevice(live.ty().0).into());
+        }
+        Ok(live)
     }
 }
 
@@ -72,7 +84,6 @@ getters! {
     max_pages: Result<u32> = Ok(device.live()?.max_pages());
     limit_pages: Result<u32> = Ok(device.live()?.limit_pages());
     inuse_pages: Result<u64> = Ok(device.swap.inuse_pages(device.live()?.ty()));
-    flags: Result<Vec<String>> = Ok(device.live()?.flag_names());
     storage: Result<Option<Storage>> = {
         let storage = device.live()?.storage().clone();
         Ok(storage.keeps_data().then(|| Storage::new(storage)))
@@ -82,6 +93,14 @@ getters! {
 
 #[pymethods]
 impl SwapDevice {
+    #[doc = stub!(SwapDevice.flags)]
+    #[getter]
+    fn flags<'py>(&self, py: Python<'py>) -> Result<Vec<Bound<'py, PyAny>>> {
+        let names = self.live()?.flag_names();
+        let class = py.import("swapcore.kinds")?.getattr("SwpFlag")?;
+        names.iter().map(|name| Ok(class.call1((name,))?)).collect()
+    }
+
     #[doc = stub!(SwapDevice.memory)]
     fn memory<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         memory_dict(py, &self.live()?.memory())
@@ -91,15 +110,12 @@ impl SwapDevice {
     fn clusters<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let device = self.live()?;
         let infos: Vec<_> = py.detach(|| device.cluster_infos().collect());
-        let counts: Vec<u8> = infos.iter().flat_map(|info| (info.count as u16).to_ne_bytes()).collect();
-        let flags: Vec<u8> = infos.iter().map(|info| info.flag as u8).collect();
-        let orders: Vec<u8> = infos.iter().map(|info| info.order.get()).collect();
-        let indexes: Vec<u8> = infos.iter().flat_map(|info| info.idx.0.to_ne_bytes()).collect();
+        let rows = || infos.iter();
         let columns = PyDict::new(py);
-        columns.set_item("index", PyBytes::new(py, &indexes))?;
-        columns.set_item("count", PyBytes::new(py, &counts))?;
-        columns.set_item("flags", PyBytes::new(py, &flags))?;
-        columns.set_item("order", PyBytes::new(py, &orders))?;
+        columns.set_item("index", column(py, "I", rows().map(|row| row.idx.0.to_ne_bytes()))?)?;
+        columns.set_item("count", column(py, "H", rows().map(|row| (row.count as u16).to_ne_bytes()))?)?;
+        columns.set_item("flags", column(py, "B", rows().map(|row| [row.flag as u8]))?)?;
+        columns.set_item("order", column(py, "B", rows().map(|row| [row.order.get()]))?)?;
         Ok(columns)
     }
 
@@ -115,7 +131,8 @@ impl SwapDevice {
             true => used.last().map_or(0, |(last, _)| (last.0 as usize + 1).next_multiple_of(cluster)).min(max_pages),
             false => max_pages,
         };
-        // The bytes start as zeros, and 0 stands for a free slot.
+        // The bytes object starts with zeros, and 0 stands for a free slot. The code writes only the bytes of slots
+        // in use, so that pages with only zeros take no memory.
         Ok(PyBytes::new_with(py, nr_shown, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())
@@ -126,12 +143,33 @@ impl SwapDevice {
     fn used_slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
-        let offsets: Vec<u8> = used.iter().flat_map(|(offset, _)| offset.0.to_ne_bytes()).collect();
-        let kinds: Vec<u8> = used.iter().map(|(_, kind)| kind.code()).collect();
         let columns = PyDict::new(py);
-        columns.set_item("offset", PyBytes::new(py, &offsets))?;
-        columns.set_item("kind", PyBytes::new(py, &kinds))?;
+        columns.set_item("offset", column(py, "I", used.iter().map(|(offset, _)| offset.0.to_ne_bytes()))?)?;
+        columns.set_item("kind", column(py, "B", used.iter().map(|(_, kind)| [kind.code()]))?)?;
         Ok(columns)
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> Result<()> {
+        let Ok(device) = self.live() else { return Ok(()) };
+        match detached(py, || self.swap.swapoff_without_hook(&device)) {
+            Err(Error::Core(SwapError::NoDevice(_))) => Ok(()),
+            // The exception of the block says more than the swapoff that failed because the block ended early.
+            Err(Error::Core(error)) if !value.is_none() => {
+                value.call_method1("add_note", (format!("swapoff at the end of the block: {error}"),))?;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn __repr__(&self) -> String {

@@ -21,7 +21,38 @@ pub(crate) struct Folio {
     pub(crate) folio: FolioHandle,
 }
 
-/// The folio view and the shape of a Python buffer view. The buffer view points to both until it is released.
+#[doc = stub!(FolioLock)]
+#[pyclass(frozen, module = "swapcore")]
+#[derive(Debug)]
+pub(crate) struct FolioLock {
+    folio: Py<Folio>,
+}
+
+impl FolioLock {
+    pub(crate) fn new(folio: Py<Folio>) -> Self {
+        Self { folio }
+    }
+}
+
+#[pymethods]
+impl FolioLock {
+    fn __enter__(&self, py: Python<'_>) -> Result<Py<Folio>> {
+        let folio = &self.folio.get().folio;
+        py.detach(|| folio.hold_lock())?;
+        Ok(self.folio.clone_ref(py))
+    }
+
+    fn __exit__(&self, _kind: &Bound<'_, PyAny>, _value: &Bound<'_, PyAny>, _traceback: &Bound<'_, PyAny>) {
+        self.folio.get().folio.set_locked(false);
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<FolioLock of {}>", self.folio.get().__repr__())
+    }
+}
+
+/// The memory to which a Python buffer view points until the view is released: the bytes of the folio through `view`,
+/// and `shape`.
 struct Export {
     view: FolioViewHandle,
     shape: [ffi::Py_ssize_t; 2],
@@ -65,7 +96,7 @@ getters! {
         Ok(entry.map(|entry| SwpEntry { entry, order: this.folio.order() }))
     };
     is_resident: bool = this.folio.is_resident();
-    // 1 is subtracted, because `with` itself holds a reference during the call.
+    // 1 is subtracted, because `FolioHandle::with` itself holds a reference to the folio during the call.
     refs: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.refs() - 1))?);
     mapcount: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.mapcount()))?);
     locked: Result<bool> = this.flag(FolioFlags::LOCKED);

@@ -1,14 +1,15 @@
 //! The Python binding of swapcore. The binding only converts values, detaches from the interpreter and maps errors.
 //!
-//! # Map A room is a file or a folder of this crate. Each Python class has its own room, or a file in a room. A room
-//! uses only rooms on the lines above its own line in this list. Rooms on one line do not use each other. A test in
+//! # Map
+//! A room is a file or a folder of this crate. Each Python class has its own room, or a file in a room. A room uses
+//! only rooms on the lines above its own line in this list. Rooms on one line do not use each other. A test in
 //! `tests/house` checks the list.
 //!
 //! layers:
 //! border
 //! memcg slots storage
 //! device folio zswap
-//! mm
+//! mm shmem
 //! swap
 //! workload
 //! end of layers
@@ -26,6 +27,7 @@ mod device;
 mod folio;
 mod memcg;
 mod mm;
+mod shmem;
 mod slots;
 mod storage;
 mod swap;
@@ -42,11 +44,13 @@ mod _core {
     #[pymodule_export]
     use crate::device::SwapDevice;
     #[pymodule_export]
-    use crate::folio::Folio;
+    use crate::folio::{Folio, FolioLock};
     #[pymodule_export]
     use crate::memcg::{MemCgroup, MemcgFile};
     #[pymodule_export]
     use crate::mm::Mm;
+    #[pymodule_export]
+    use crate::shmem::Shmem;
     #[pymodule_export]
     use crate::slots::batch::SwapBatch;
     #[pymodule_export]
@@ -74,6 +78,7 @@ mod _core {
         module.add("SWAPFILE_CLUSTER", swapcore::base::limits::SWAPFILE_CLUSTER)?;
         module.add("MAX_ORDER", swapcore::base::limits::MAX_ORDER)?;
         module.add("MAX_SWAPFILES", swapcore::base::limits::MAX_SWAPFILES)?;
-        module.add("is_debug_build", cfg!(debug_assertions))
+        module.add("is_debug_build", cfg!(debug_assertions))?;
+        module.add("build_facts", crate::border::build::facts(module.py())?)
     }
 }

@@ -35,8 +35,8 @@ impl MemCgroup {
         Ok(Self { handle: GroupHandle::root(swap)? })
     }
 
-    /// Returns the number of the group in an argument. Without an argument the group is root. Errors: EINVAL when the
-    /// group belongs to another subsystem.
+    /// Returns the number of the group that the argument `memcg` names. If the caller passed no group, the result is
+    /// the number of root. Errors: EINVAL when the group belongs to another subsystem.
     pub(crate) fn css_of(memcg: Option<&Bound<'_, Self>>, swap: &Arc<swapcore::Swap>) -> Result<CssId> {
         let Some(memcg) = memcg else { return Ok(CssId::ROOT) };
         let handle = &memcg.get().handle;
@@ -56,6 +56,11 @@ impl MemCgroup {
         Ok(self.handle.css())
     }
 
+    /// Returns whether the object is of the group with the number `css` of a subsystem.
+    pub(crate) fn is_group(&self, swap: &Arc<swapcore::Swap>, css: CssId) -> bool {
+        Arc::ptr_eq(self.handle.swap(), swap) && self.handle.css() == css
+    }
+
     /// Returns the name of the file for a Python attribute. For example, the file of `memory_max` is `memory.max`.
     /// Errors: the exception that `missing` returns, when the group has no such file.
     fn file_of(&self, attribute: &str, missing: impl FnOnce() -> PyErr) -> Result<&'static str> {
@@ -64,11 +69,13 @@ impl MemCgroup {
     }
 
     /// Reads the file for a Python attribute and returns the value of the file. Errors: AttributeError when the group
-    /// has no such file.
+    /// has no such file, or when the file is write-only, because `hasattr` and completion expect this error.
     fn attribute<'py>(&self, py: Python<'py>, attribute: &str) -> Result<Bound<'py, PyAny>> {
         let missing = || PyAttributeError::new_err(format!("the group has no attribute or file {attribute:?}"));
         let file = self.file_of(attribute, missing)?;
-        Ok(python_value(py, FileValue::of(&self.read(file)?))?)
+        let text = self.handle.swap().memcg_read(self.handle.css(), file);
+        let text = text.map_err(|error| PyAttributeError::new_err(error.to_string()))?;
+        Ok(python_value(py, FileValue::of(&text))?)
     }
 
     fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool) -> Result<()> {
@@ -85,12 +92,13 @@ pub(crate) struct MemcgFile {
     name: &'static str,
     /// The path of the group.
     path: String,
-    /// None after `close`. A read or write under way in another thread keeps the file open until its end.
+    /// `None` after `close`. A read or write that another thread has started before `close` keeps the file open until
+    /// the read or write ends.
     open: Mutex<Option<Arc<GroupFile>>>,
 }
 
 impl MemcgFile {
-    /// Returns the open file. Errors: EBADF, the file is closed.
+    /// Returns the open file. Errors: EBADF when the file is closed.
     fn opened(&self) -> Result<Arc<GroupFile>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let closed =
@@ -151,6 +159,18 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     Err(PyTypeError::new_err(format!("a file takes a str or an int, not {kind}")))
 }
 
+/// Returns the text to write into the file of an attribute or keyword, as [`text_of`]. A size that the kernel's files
+/// do not know, such as `1.5G` or `1GiB`, becomes its number of bytes, because attributes accept each size that the
+/// Python package accepts.
+fn amount_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = text_of(value)?;
+    let is_foreign = text.contains('.') || text.to_ascii_lowercase().trim_end().ends_with("ib");
+    if !is_foreign || !text.trim_start().starts_with(|letter: char| letter.is_ascii_digit()) {
+        return Ok(text);
+    }
+    Ok(value.py().import("swapcore.size")?.getattr("parse_size")?.call1((text,))?.str()?.to_string())
+}
+
 /// Converts the value of a file to a Python value. A number becomes an int. Lines with a key and a value become a
 /// dict. Any other text becomes a str.
 fn python_value(py: Python<'_>, value: FileValue) -> PyResult<Bound<'_, PyAny>> {
@@ -170,6 +190,7 @@ getters! {
     path: String = group.handle.groups().path(group.handle.css());
     parent: Option<Self> = group.handle.parent().map(|handle| Self { handle });
     children: Vec<Self> = group.handle.children().into_iter().map(|handle| Self { handle }).collect();
+    dying_children: Vec<Self> = group.handle.dying_children().into_iter().map(|handle| Self { handle }).collect();
     is_online: bool = group.handle.group().is_online();
     files: Result<Vec<&'static str>> = Ok(group.handle.swap().memcg_files(group.handle.css())?);
 }
@@ -185,7 +206,7 @@ impl MemCgroup {
                 let keyword: String = keyword.extract()?;
                 let file = made.handle.swap().memcg_file_of_keyword(made.handle.css(), &keyword)?;
                 let unknown = || PyTypeError::new_err(format!("create() got {keyword:?}, which no file is named like"));
-                made.write_text(py, file.ok_or_else(unknown)?, &text_of(&value)?, false)?;
+                made.write_text(py, file.ok_or_else(unknown)?, &amount_of(&value)?, false)?;
             }
             Ok(())
         };
@@ -252,6 +273,17 @@ impl MemCgroup {
         Ok(self.handle.set_policy(GroupPolicy { may_swap: allow_swap, dead_owner, devices, refault })?)
     }
 
+    /// Returns the names of the class, with the files that the group has in place of the files of v1 and v2.
+    fn __dir__(slf: &Bound<'_, Self>) -> Result<Vec<String>> {
+        let handle = &slf.get().handle;
+        let own: Vec<String> = handle.swap().memcg_files(handle.css())?.iter().map(|file| attribute_of(file)).collect();
+        let mut names: Vec<String> = slf.get_type().dir()?.extract()?;
+        names.retain(|name| !FILE_PROPERTIES.contains(&name.as_str()));
+        names.extend(own);
+        names.sort();
+        Ok(names)
+    }
+
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> Result<Bound<'py, PyAny>> {
         self.attribute(py, name)
     }
@@ -259,11 +291,11 @@ impl MemCgroup {
     fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> Result<()> {
         let missing = || PyAttributeError::new_err(format!("the group has no file {name:?} to set"));
         let file = self.file_of(name, missing)?;
-        self.write_text(py, file, &text_of(value)?, false)
+        self.write_text(py, file, &amount_of(value)?, false)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self.handle.swap(), other.handle.swap()) && self.handle.css() == other.handle.css()
+        self.is_group(other.handle.swap(), other.handle.css())
     }
 
     fn __hash__(&self) -> u64 {
@@ -281,10 +313,18 @@ impl MemCgroup {
     }
 }
 
-/// Defines a read-only property for each file that can be read. `__setattr__` writes files, because a write to a file
-/// that the group lacks must raise another error than a read.
+/// Returns the name of the attribute of a file.
+fn attribute_of(file: &str) -> String {
+    file.replace('.', "_")
+}
+
+/// Defines a read-only property for each file that can be read. The properties have no setters. `__setattr__` writes
+/// files instead, because a write to a file that the group lacks must raise another error than a read of this file.
 macro_rules! file_properties {
     ($($name:ident)+) => {
+        /// The names of the properties of files, on v1 and on v2.
+        const FILE_PROPERTIES: &[&str] = &[$(stringify!($name)),+];
+
         #[pymethods]
         impl MemCgroup {
             $(
@@ -305,5 +345,5 @@ file_properties! {
     memory_zswap_current memory_zswap_max memory_zswap_writeback
     memory_usage_in_bytes memory_limit_in_bytes memory_max_usage_in_bytes memory_failcnt
     memory_memsw_usage_in_bytes memory_memsw_limit_in_bytes memory_memsw_max_usage_in_bytes memory_memsw_failcnt
-    memory_swappiness memory_oom_control
+    memory_swappiness memory_oom_control memory_use_hierarchy memory_move_charge_at_immigrate
 }

@@ -49,8 +49,9 @@ pub(crate) struct ZswapHandle {
     swap: Arc<swapcore::Swap>,
 }
 
-/// The lock that a thread holds while it changes one parameter. A change reads and writes all parameters, so without
-/// the lock two threads that set different parameters could undo each other's change.
+/// The lock that a thread holds while it changes one parameter. A change of one parameter reads and writes all
+/// parameters. Without the lock, a thread could therefore write back an old value of a parameter that another thread
+/// has just set.
 static SETTING: Mutex<()> = Mutex::new(());
 
 impl ZswapHandle {
@@ -63,7 +64,8 @@ impl ZswapHandle {
     }
 
     fn set(&self, change: impl FnOnce(&mut ZswapOptions)) -> Result<()> {
-        // A poisoned lock is used too, because the lock has no data that a panic can leave half changed.
+        // A poisoned lock is used like any other lock, because the lock guards no data that a panic could leave half
+        // changed.
         let _one = SETTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut options = self.options();
         change(&mut options);

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-/// The number of runs in one round.
+/// The number of runs (pieces of page data) that each side handles in one round.
 pub(crate) const NR_RUNS: usize = 64;
 /// The number of rounds of a comparison.
 pub(crate) const ROUNDS: usize = 401;
 
-/// Prints the median and the quartiles of the ratio of both sides, and the median time of each side in us. The time
-/// is for a 64th of a round, which is the time of one run when a round has 64 runs.
+/// Prints the median and the quartiles of the ratio of the time of `ours` to the time of `plain`, and the median time
+/// of each side in us. The printed time of a side is the time of a round divided by [`NR_RUNS`].
 fn report(name: &str, ours: &[f64], plain: &[f64]) {
     let sorted = |mut samples: Vec<f64>| {
         samples.sort_by(f64::total_cmp);
@@ -27,7 +27,8 @@ fn report(name: &str, ours: &[f64], plain: &[f64]) {
     );
 }
 
-/// Measures both sides in each round and prints the comparison. The order of the two sides changes each round.
+/// Measures the two sides `ours` and `plain` in each round and prints the comparison. The order of the two sides
+/// changes each round.
 pub(crate) fn pairs(name: &str, mut ours: impl FnMut(), mut plain: impl FnMut()) {
     let time = |body: &mut dyn FnMut()| {
         let start = Instant::now();

@@ -11,7 +11,7 @@ use crate::base::types::SwpEntry;
 /// Result of every call of the core that can fail.
 pub type Result<T> = std::result::Result<T, SwapError>;
 
-/// Error of a call, with the value that was wrong and the limit that the value broke.
+/// Error of a call. Most variants have the wrong value and the limit that the value broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwapError {
@@ -29,7 +29,7 @@ pub enum SwapError {
     BadCpu {
         /// CPU number that the call received.
         cpu: usize,
-        /// Number of CPUs of the subsystem.
+        /// Number of CPUs of the swap subsystem.
         nr_cpus: usize,
     },
     /// The number of CPUs is 0 or too large (EINVAL).
@@ -62,13 +62,13 @@ pub enum SwapError {
     /// The device was turned off (ENOENT).
     #[error("the device that had swap type {0} is turned off")]
     DeviceOff(u8),
-    /// The device belongs to another subsystem (ENOENT).
+    /// The device belongs to another swap subsystem, that is, to another [`Swap`](crate::Swap) (ENOENT).
     #[error("the device of type {0} belongs to another subsystem")]
     ForeignDevice(u8),
     /// The slot has no reference that the call could take, copy or release (ENOENT).
     #[error("{0} is not in use")]
     NotInUse(SwpEntry),
-    /// The slot is the header or a bad page (EINVAL).
+    /// The slot is the header of the device or a bad page (EINVAL).
     #[error("{0} is a bad slot")]
     BadSlot(SwpEntry),
     /// The slot backs a virtual slot, and only the virtual slot has references (EINVAL).
@@ -77,10 +77,11 @@ pub enum SwapError {
     /// The reference count of the slot would exceed 32 bits (EOVERFLOW).
     #[error("{0} has 4294967295 references, which is the largest count")]
     CountOverflow(SwpEntry),
-    /// The slot is already in the swap cache, or the folio that asks for slots already has slots (EEXIST).
+    /// The slot is already in the swap cache; or the call allocates slots for a folio, and the folio already has
+    /// slots (EEXIST).
     #[error("{0} is already in the swap cache")]
     AlreadyCached(SwpEntry),
-    /// The folio that should enter the swap cache already has slots there (EINVAL).
+    /// The folio that should enter the swap cache already has slots in the swap cache (EINVAL).
     #[error("the folio already owns {0} in the swap cache")]
     FolioCached(SwpEntry),
     /// A slot of a large range cannot be cached in the same folio as the first slot of the range (EBUSY).
@@ -89,7 +90,7 @@ pub enum SwapError {
     /// The folio is not in the swap cache (EINVAL).
     #[error("the folio is not in the swap cache")]
     NotCached,
-    /// The folio is in the swap cache of another subsystem (EINVAL).
+    /// The folio was allocated from the memory of another swap subsystem (EINVAL).
     #[error("{} belongs to another subsystem", folio_at(*.0))]
     ForeignFolio(SwpEntry),
     /// The page number is not below the folio's number of pages (EINVAL).
@@ -103,15 +104,15 @@ pub enum SwapError {
     /// The folio is locked or under writeback (EBUSY).
     #[error("{} is locked or under writeback", folio_at(*.0))]
     FolioBusy(SwpEntry),
-    /// The slot was swapped in and out again while memory for a folio was allocated (EAGAIN).
+    /// The slot was swapped in and out again while the call allocated memory for a folio (EAGAIN).
     #[error("the shadow of {0} changed while memory for a folio was allocated")]
     ShadowChanged(SwpEntry),
     /// The folio is dirty, so the folio has the only copy of its content, and slots of the folio have references
     /// (EBUSY).
     #[error("{0} has references and its folio is dirty: write the folio before you drop it from the swap cache")]
     DirtyFolio(SwpEntry),
-    /// The folio has more references than the references of the swap cache and of the caller, so the folio stays in
-    /// memory (EBUSY).
+    /// The folio stays in memory, because it has more references than those of the swap cache and of the caller
+    /// (EBUSY).
     #[error("the folio has {refs} references, but the operation allows only {expected}")]
     FolioPinned {
         /// Number of references of the folio.
@@ -138,7 +139,7 @@ pub enum SwapError {
     /// A bad page lies outside the device (EINVAL).
     #[error("bad page {page} is not in 1..={last_page}")]
     BadPageOutOfRange {
-        /// Page number in the list of bad pages.
+        /// The page that the list of bad pages names.
         page: u32,
         /// Last page of the device.
         last_page: u32,
@@ -155,7 +156,7 @@ pub enum SwapError {
     /// The priority is out of range (EINVAL).
     #[error("priority {0} is not in 0..={MAX_PRIORITY}")]
     BadPriority(i64),
-    /// Every swap type is taken (EPERM).
+    /// Every swap type is in use, so no further device can be turned on (EPERM).
     #[error("all {MAX_SWAPFILES} swap types are in use")]
     TooManySwapfiles,
     /// No mapping contains the page (EFAULT).
@@ -164,7 +165,7 @@ pub enum SwapError {
     /// The mapping of the page is locked, so its pages must stay in memory (EINVAL).
     #[error("page {0:#x} is in a locked mapping, whose pages must stay in memory")]
     MappingLocked(u64),
-    /// The storage already belongs to a device (EBUSY).
+    /// The storage already belongs to a device that is on (EBUSY).
     #[error("{0} is a device already")]
     StorageInUse(String),
     /// The header page is not the header of a swap device (EINVAL).
@@ -181,7 +182,7 @@ pub enum SwapError {
         /// Byte order of the numbers in the header: `little-endian` or `big-endian`.
         byte_order: &'static str,
     },
-    /// The label does not fit a header (EINVAL).
+    /// The label is longer than the label field of a swap header, or contains a zero byte (EINVAL).
     #[error("label {0:?} has {len} bytes: a label has at most {SWAP_LABEL_BYTES_MAX}, none of them zero", len = .0.len())]
     BadLabel(String),
     /// The header names more pages than the file or device has (EINVAL).
@@ -205,13 +206,14 @@ pub enum SwapError {
         /// Text at the end of the error message that states the reason. The text may be empty.
         why: &'static str,
     },
-    /// The check of the invariants was called inside an operation of the same thread, for example in a hook (EBUSY).
+    /// The thread called `Swap::check`, the check of the invariants, inside an operation of its own, for example in a
+    /// hook (EBUSY).
     #[error("check() was called inside an operation of this thread, and would wait for that operation")]
     CheckInOperation,
     /// A swapoff of the device is under way (EBUSY).
     #[error("a swapoff of the device of type {0} is under way")]
     SwapoffRuns(u8),
-    /// The unuse hook of swapoff failed; the binding stores the reason (EINTR).
+    /// The unuse hook of swapoff failed (EINTR). The binding that passed the hook stores the reason.
     #[error("swapoff was interrupted by its unuse hook")]
     Interrupted,
     /// The name is not a known name (EINVAL).
@@ -224,15 +226,15 @@ pub enum SwapError {
         /// All known names, separated by commas.
         known: String,
     },
-    /// A recorded operation does not fit the operations before it (EINVAL).
+    /// An operation of a recorded trace contradicts the operations before it (EINVAL).
     #[error("operation {index} of the trace: {what}")]
     BadTrace {
-        /// Index of the operation.
+        /// Index of the operation in the trace.
         index: usize,
         /// Description of the defect.
         what: &'static str,
     },
-    /// A run of a batch failed; the runs of the batch before the failed run succeeded (errno of the failure).
+    /// A run of slots of a batch failed, and the runs of the batch before it succeeded (errno of the failure).
     #[error("run {nr_done} of the batch failed: {error}; the {nr_done} runs before the failed run succeeded")]
     InBatch {
         /// Number of runs that succeeded.
@@ -277,7 +279,7 @@ pub enum SwapError {
         /// Description of the refusal, with the value and the limit.
         what: String,
     },
-    /// The memory cgroup belongs to another subsystem (EINVAL).
+    /// The memory cgroup belongs to another swap subsystem (EINVAL).
     #[error("the group {0:?} belongs to another subsystem")]
     ForeignGroup(String),
     /// A charge would exceed a limit, and reclaim did not free enough pages (ENOMEM).
@@ -321,18 +323,19 @@ pub enum SwapError {
         /// Error text of the system, or a text of the core when the system gave no text.
         what: String,
     },
-    /// No device with storage has a free run of slots to back virtual slots, and zswap did not take the pages
-    /// (ENOSPC).
+    /// No device with storage has a free run of slots that could hold the data of virtual slots, and zswap did not
+    /// take the pages (ENOSPC).
     #[error("no device with storage has a free run of {nr_pages} slots, and zswap is off or refused the pages")]
     NoBacking {
         /// Number of slots of the run.
         nr_pages: u32,
     },
-    /// The page of a slot cannot be written back from zswap: zswap now holds another page of the slot, no real slot
-    /// is free, or a charge was refused (ENOMEM).
+    /// A writeback cannot move the page of a slot from zswap to a device: zswap now holds another page of the slot,
+    /// no real slot is free, or a charge was refused (ENOMEM).
     #[error("the page of {0} stays in zswap: no real slot is free, memory.swap.max is reached, or the page changed")]
     NoWayOut(SwpEntry),
-    /// A ghost device cannot back virtual slots, because a ghost device has no storage (EINVAL).
+    /// A ghost device cannot provide the real slots behind virtual slots, because a ghost device has no storage
+    /// (EINVAL).
     #[error("the device of type {0} is a ghost, which has no storage, so the device cannot back virtual slots")]
     GhostBacking(u8),
     /// A ghost device cannot keep a hibernation image, because a ghost device has no storage (EINVAL).
@@ -341,10 +344,11 @@ pub enum SwapError {
     /// zswap has no page of the slot (ENOENT).
     #[error("{0} has no page in zswap")]
     NotInZswap(SwpEntry),
-    /// The page of a ghost device without a virtual table cannot be written back from zswap (EINVAL).
+    /// The slot is on a ghost device without a virtual table, so its page cannot be written back from zswap to a
+    /// device (EINVAL).
     #[error("{0} is a slot of a ghost device without a virtual table: its page cannot be written back")]
     NoWriteback(SwpEntry),
-    /// zswap refused a page of a group that forbids writeback to a device (ENOSPC).
+    /// zswap refused a page, and the page must not go to a device, because its group forbids writeback (ENOSPC).
     #[error("zswap has no room for {nr_pages} pages, and memory.zswap.writeback of {group:?} or a group above it is 0")]
     WritebackForbidden {
         /// Path of the group.
@@ -355,10 +359,11 @@ pub enum SwapError {
     /// The group has no zswap entry that may be written back (ENOENT).
     #[error("no page to write back: the group has no pages in zswap, is removed, or has memory.zswap.writeback 0")]
     NothingToShrink,
-    /// zswap entries of the group were scanned, and none of these entries was written back (EAGAIN).
+    /// A scan examined zswap entries of the group, and wrote back none of these entries (EAGAIN).
     #[error("no page was written back from zswap: each entry had a second chance left or could not be written")]
     NoneWritten,
-    /// A ghost device has no storage for pages (ENOSPC).
+    /// A write to a ghost device failed, because a ghost device has no storage, and zswap did not take the pages
+    /// (ENOSPC).
     #[error(
         "write of {nr_pages} slots at {first}: a ghost device has no storage, and zswap is off or refused the pages"
     )]
@@ -371,10 +376,11 @@ pub enum SwapError {
     /// The new size is not a positive multiple of the number of slots in a cluster (EINVAL).
     #[error("size {0} is not a positive multiple of the {SWAPFILE_CLUSTER} slots of a cluster")]
     BadSize(u32),
-    /// The size of the device cannot change, because swapon made all clusters of the device (EINVAL).
+    /// The size of the device cannot change, because the device is not dynamic: swapon made all its clusters
+    /// (EINVAL).
     #[error("the device of type {0} cannot change its size, because swapon made all its clusters")]
     FixedSize(u8),
-    /// An invariant does not hold (errno 0, because the defect is in the core itself).
+    /// An invariant does not hold. The errno is 0, because the defect is in the core itself and not in the call.
     #[error("invariant {0}")]
     Invariant(String),
 }
@@ -385,13 +391,14 @@ impl SwapError {
         Self::Cgroup { errno, what }
     }
 
-    /// Returns whether memory or a charge was refused. A smaller folio can succeed after such an error.
+    /// Returns whether the error means that memory or a charge was refused. A retry with a smaller folio can succeed
+    /// after such an error.
     pub(crate) fn is_no_memory(&self) -> bool {
         matches!(self, Self::NoMemory(_) | Self::OverLimit { .. } | Self::PolicyRefused { .. })
     }
 
-    /// Returns whether a write failed because no storage took the page. Reclaim then keeps the page in memory.
-    /// Kernel: `AOP_WRITEPAGE_ACTIVATE`.
+    /// Returns whether the error means that no storage took the page of a write. Reclaim then keeps the page in
+    /// memory. Kernel: `AOP_WRITEPAGE_ACTIVATE`.
     pub(crate) fn is_write_refused(&self) -> bool {
         matches!(
             self,
@@ -403,13 +410,13 @@ impl SwapError {
         )
     }
 
-    /// Returns the number of the errno that the kernel returns in this case, or of the nearest errno; 0 for a broken
-    /// invariant.
+    /// Returns the number of the errno that the kernel returns for this error, or of the nearest errno. Returns 0 for
+    /// [`SwapError::Invariant`].
     pub fn errno(&self) -> i32 {
         self.named_errno().map_or(0, Errno::raw_os_error)
     }
 
-    /// Returns the errno whose number [`SwapError::errno`] returns; `None` for a broken invariant.
+    /// Returns the errno whose number [`SwapError::errno`] returns, or `None` for [`SwapError::Invariant`].
     pub fn named_errno(&self) -> Option<Errno> {
         Some(match self {
             Self::NoSpace { .. }

@@ -12,7 +12,7 @@ words! {
     /// Kind of an event. The number of a kind is its index in `NAMES`.
     #[repr(u8)]
     pub enum EventKind: "event" {
-        /// A folio was written and is clean.
+        /// A folio was written to its slots and is clean now.
         SwapOut = "swap_out",
         /// A folio was all zeros, and its slots were marked instead of written.
         SwapOutZero = "swap_out_zero",
@@ -20,15 +20,15 @@ words! {
         SwapOutFallback = "swap_out_fallback",
         /// A write failed.
         WriteError = "write_error",
-        /// A folio was read.
+        /// The data of a folio was read from its slots.
         SwapIn = "swap_in",
-        /// A folio was filled with zeros.
+        /// A folio was filled with zeros, because its slots have zero marks.
         SwapInZero = "swap_in_zero",
         /// A swap-in fell back from a large order to a smaller order.
         SwapInFallback = "swap_in_fallback",
         /// A read failed.
         ReadError = "read_error",
-        /// A fault used a folio that readahead had read.
+        /// A page fault used a folio that readahead had read.
         ReadaheadHit = "readahead_hit",
         /// A folio was removed from the swap cache and its memory was freed, while its slots stay in use.
         Evict = "evict",

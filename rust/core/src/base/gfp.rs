@@ -1,10 +1,12 @@
-//! Allocation flags of a folio, and the rule that limits the mask of a large folio to the permissions of its caller.
+//! Allocation flags of a folio, and the rule by which the mask of a swap-in's caller limits the mask of a large
+//! folio.
 //!
-//! Only flags that the core reads exist here. Bit positions differ from the kernel's, because a mask never leaves the
-//! process.
+//! Only flags that the core reads are defined. The bit positions differ from the kernel's, because a mask never
+//! leaves the process.
 
 bitflags::bitflags! {
-    /// Permissions of a folio allocation and the zones of its memory. Kernel: `gfp_t`; differs: bit positions.
+    /// Permissions of a folio allocation, and the zones from which its memory may come. Kernel: `gfp_t`; differs: bit
+    /// positions.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Gfp: u32 {
         /// Memory that old devices can address. Kernel: `__GFP_DMA`.
@@ -38,9 +40,9 @@ bitflags::bitflags! {
         const ZONEMASK = Self::DMA.bits() | Self::HIGHMEM.bits() | Self::DMA32.bits() | Self::MOVABLE.bits();
         /// Reclaim by the caller and by kswapd. Kernel: `__GFP_RECLAIM`.
         const RECLAIM = Self::DIRECT_RECLAIM.bits() | Self::KSWAPD_RECLAIM.bits();
-        /// Flags that a large folio gets only if both the mask and the limit have the flag.
+        /// Flags that [`thp_limit_gfp_mask`] keeps only if both of its masks have the flag.
         const PERMISSIONS = Self::IO.bits() | Self::FS.bits() | Self::RECLAIM.bits();
-        /// Flags that a large folio gets if the mask or the limit has the flag.
+        /// Flags that [`thp_limit_gfp_mask`] sets if one of its masks has the flag.
         const RESTRICTIONS = Self::NOWARN.bits() | Self::NORETRY.bits();
         /// Mask of most faults: a movable page for user space. Kernel: `GFP_HIGHUSER_MOVABLE`.
         const HIGHUSER_MOVABLE = Self::RECLAIM.bits() | Self::IO.bits() | Self::FS.bits() | Self::HARDWALL.bits()
@@ -61,8 +63,8 @@ const _: () = assert!(Gfp::RESTRICTIONS.intersection(Gfp::ZONEMASK).is_empty(), 
 /// Returns the mask of a swap-in of order over 0: the mask `huge`, limited by the caller's mask `limit`.
 ///
 /// Zones come from `limit`. A permission must be in both masks. A restriction applies if either mask has the
-/// restriction. All other bits come from `huge`. Kernel: `limit_gfp_mask` (mm/shmem.c), for every large swap-in;
-/// differs: none.
+/// restriction. All other bits come from `huge`. Kernel: `limit_gfp_mask` (mm/shmem.c). The result has the same bits
+/// as in the kernel; the core calls the function for every large swap-in.
 pub const fn thp_limit_gfp_mask(huge: Gfp, limit: Gfp) -> Gfp {
     let kept = huge.difference(Gfp::PERMISSIONS).difference(Gfp::ZONEMASK);
     kept.union(limit.intersection(Gfp::ZONEMASK.union(Gfp::RESTRICTIONS)))
@@ -95,7 +97,8 @@ mod tests {
         for pair in 0..1u32 << (2 * nr_bits) {
             let (huge, limit) = (pair >> nr_bits, pair & Gfp::all().bits());
             let limited = thp_limit_gfp_mask(Gfp::from_bits_truncate(huge), Gfp::from_bits_truncate(limit));
-            // Bits 0..4 are zones, 4..8 permissions, 8..10 restrictions, 10..13 the rest.
+            // Bits 0..4 are zones, bits 4..8 are permissions, bits 8..10 are restrictions, and bits 10..13 are the
+            // other flags.
             let expected = (limit & 0xf) | (huge & limit & 0xf0) | ((huge | limit) & 0x300) | (huge & 0x1c00);
             assert_eq!(limited.bits(), expected, "huge {huge:#x} limit {limit:#x}");
         }

@@ -3,28 +3,29 @@
 use super::words::words;
 
 words! {
-    /// A kernel version that gives each switch its value. `Newest` is the default.
+    /// A kernel version, which defines the value of each switch of the core. `Newest` is the default.
     #[derive(Default)]
     pub enum Profile: "profile" {
         /// Linux 6.18 stable.
         V618 = "v618",
-        /// Phase III of the swap table series.
+        /// Phase III of the swap table patch series.
         P3 = "p3",
-        /// Phase IV of the swap table series as posted, on the kernel that the series was made for. The defects that
-        /// the posted series has in the ownership of slots are a switch of their own, `rfc_literal`, which is off in
-        /// each profile because `check()` fails with some of these defects.
+        /// Phase IV of the swap table patch series as posted, on the kernel for which the series was made. The switch
+        /// `rfc_literal` turns on the defects that the posted series has in the ownership of slots. `rfc_literal` is
+        /// off in every profile, because `Swap::check` fails with some of these defects.
         Series = "series",
-        /// Phase IV of the swap table series with the later repairs.
+        /// Phase IV of the swap table patch series, with the repairs that were posted later.
         #[default]
         Newest = "newest",
     }
 }
 
-/// Declares a struct of switches. A switch has a comment, a name, a type, a default value, and the values of the
-/// profiles that differ from the default. The structs of further switches follow after `with`.
+/// Declares a struct of switches. The declaration of a switch has a comment, a name, a type, a default value, and the
+/// value of each profile in which the value differs from the default. After `with`, the declaration names the fields
+/// that hold further structs of switches.
 ///
-/// The type of a switch is a [`Word`](super::words::Word). The struct has the methods `of`, `names`, `set_if_known`
-/// and `words`.
+/// The type of a switch implements [`Word`](super::words::Word). The struct has the methods `of`, `names`,
+/// `set_if_known` and `words`.
 macro_rules! switches {
     (
         $(#[$attribute:meta])*

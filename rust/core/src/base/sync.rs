@@ -1,8 +1,8 @@
 //! Locks: a one-byte spin lock that is released with a plain store, and the guard types built on the spin lock.
 //!
-//! A lock and an unlock cost one compare-exchange and one release store, together half of the cost of a parking lock.
-//! Sections under a lock take tens of nanoseconds, so a waiter spins for a short time and then yields its CPU. The
-//! `unsafe` code that a lock needs is allowed in this file only.
+//! A lock and an unlock together cost one compare-exchange and one release store, which is half of the cost of a
+//! parking lock. Sections under a lock take tens of nanoseconds, so a waiter spins for a short time and then yields
+//! its CPU. Only this file may contain the `unsafe` code that a lock needs.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::limits::LOCK_SPINS;
 
-/// The atomics of the protocols that `tests/loom.rs` checks under a memory model. `tests/loom.rs` compiles the same
-/// protocols with the atomics of loom.
+/// The atomics of the lock-free code that `tests/loom.rs` checks under a memory model. `tests/loom.rs` compiles the
+/// same code with the atomics of the crate loom.
 pub(crate) mod atomics {
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
@@ -37,8 +37,8 @@ impl SpinWord {
     #[cold]
     fn lock_contended(&self) {
         let mut round = 0;
-        // The read in `is_locked` avoids writes to the cache line during the wait. The compare-exchange in `try_lock`
-        // takes the lock.
+        // `is_locked` only reads the lock word, so the wait does not write to the cache line. The compare-exchange in
+        // `try_lock` takes the lock.
         while self.is_locked() || !self.try_lock() {
             round += 1;
             relax(round);
@@ -95,8 +95,8 @@ pub(crate) type SpinMutex<T> = lock_api::Mutex<SpinWord, T>;
 /// The guard of a [`SpinMutex`].
 pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, SpinWord, T>;
 
-/// Waits a moment for a short action of another thread: spins in the first `LOCK_SPINS` rounds and yields the CPU in
-/// later rounds. `round` is the number of the present wait.
+/// Waits a moment for a short action of another thread. The call spins in the first `LOCK_SPINS` rounds of a wait
+/// loop, and yields the CPU in later rounds. `round` is the number of the current round.
 pub(crate) fn relax(round: u32) {
     if round < LOCK_SPINS { spin_loop() } else { yield_now() }
 }
@@ -108,7 +108,7 @@ const NR_WAIT_BUCKETS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct WaitTable(Box<[CachePadded<Bucket>]>);
 
-/// The wait queue of all keys that have the same remainder modulo `NR_WAIT_BUCKETS`.
+/// One wait queue, shared by all keys that have the same remainder modulo `NR_WAIT_BUCKETS`.
 type Bucket = (Mutex<()>, Condvar);
 
 impl Default for WaitTable {
@@ -122,8 +122,8 @@ impl WaitTable {
         &self.0[key as usize % NR_WAIT_BUCKETS]
     }
 
-    /// Sleeps until `is_done` returns true. `is_done` is called under the bucket's lock, and `is_done` must announce
-    /// the waiter to the waker before `is_done` checks its condition.
+    /// Sleeps until `is_done` returns true. `is_done` is called under the lock of the key's wait queue. `is_done`
+    /// must first announce the waiter to the thread that will call [`WaitTable::wake`], and then check its condition.
     pub(crate) fn wait(&self, key: u64, mut is_done: impl FnMut() -> bool) {
         let (lock, condvar) = self.bucket(key);
         let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +148,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Checks that two threads never hold a lock at the same time: no increment under the lock is lost.
+    /// Checks that two threads never hold a lock at the same time: threads add to a counter under the lock, and no
+    /// increment is lost.
     pub(crate) fn assert_excludes<G>(lock: impl Fn() -> G + Sync) {
         let total = AtomicU32::new(0);
         let add_one = || {

@@ -1,5 +1,5 @@
-//! Newtypes for every index, so that code that mixes units does not compile. Each newtype has a short display form
-//! for logs.
+//! Newtypes for every kind of index, so that code that mixes two kinds does not compile. Each newtype has a short
+//! display form for logs.
 
 use std::fmt;
 
@@ -30,13 +30,13 @@ impl SwpEntry {
         self.0
     }
 
-    /// Returns the device number.
+    /// Returns the swap type, which is the number of the device.
     pub const fn ty(self) -> SwpType {
         SwpType((self.0 >> SWP_TYPE_SHIFT) as u8)
     }
 
-    /// Returns the slot number. The number is wrong for an entry with more than 32 offset bits; [`SwpEntry::parts`]
-    /// returns `None` for such an entry.
+    /// Returns the number of the slot on its device. The number is wrong for an entry with more than 32 offset bits;
+    /// [`SwpEntry::parts`] returns `None` for such an entry.
     pub const fn offset(self) -> SwpOffset {
         SwpOffset(self.0 as u32)
     }
@@ -50,7 +50,7 @@ impl SwpEntry {
         Some((self.ty(), self.offset()))
     }
 
-    /// Returns the entry that is `n` slots further on.
+    /// Returns the entry of the slot that is `n` slots after this slot on the same device.
     pub const fn plus(self, n: u32) -> Self {
         Self(self.0 + n as u64)
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for SwpEntry {
     }
 }
 
-/// The number of a zswap entry, from 1.
+/// The number of a zswap entry, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct ZswapId(pub std::num::NonZeroU32);
@@ -96,7 +96,7 @@ impl SwpOffset {
         ClusterIdx(self.0 / SWAPFILE_CLUSTER)
     }
 
-    /// Returns the slot that is `n` slots further on.
+    /// Returns the slot number that is greater by `n`.
     pub const fn plus(self, n: u32) -> Self {
         Self(self.0 + n)
     }
@@ -130,7 +130,7 @@ impl fmt::Display for ClusterIdx {
     }
 }
 
-/// log2 of the pages of a request, 0..=[`MAX_ORDER`].
+/// log2 of the number of pages of a request, 0..=[`MAX_ORDER`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct Order(u8);
@@ -146,7 +146,7 @@ impl Order {
         if order > MAX_ORDER { None } else { Some(Self(order)) }
     }
 
-    /// Makes an order from a number that [`Order::get`] returned before.
+    /// Makes an order from a stored number that [`Order::get`] returned when the number was stored.
     #[inline]
     pub(crate) const fn stored(order: u8) -> Self {
         debug_assert!(order <= MAX_ORDER);
@@ -180,7 +180,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// Number of the CPU that a call runs on. The number selects the CPU's hints, counters and local lock.
+/// Number of the CPU that a call uses. The number selects the CPU's allocation hints, counters and local lock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(transparent)]
 pub struct CpuId(pub u16);
@@ -192,7 +192,7 @@ impl CpuId {
     }
 }
 
-/// A private memcg id; 0 means no owner.
+/// The private id of a memory cgroup, which is recorded as the owner of a slot; 0 means no owner.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(transparent)]
 pub struct MemcgId(pub u16);

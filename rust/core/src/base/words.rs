@@ -1,5 +1,5 @@
-//! Enums whose variants have names for users, called words. The declaration of a variant is the only place of its
-//! word.
+//! Enums whose variants have names for users; these names are called words. A word appears in the declaration of its
+//! variant only.
 
 use crate::base::error::{Result, SwapError};
 
@@ -13,7 +13,7 @@ pub(crate) trait Word: Sized {
     /// Parses a word. `what` names the value in an error. Errors: `UnknownName`, `OutOfRange` (EINVAL).
     fn parse(what: &'static str, word: &str) -> Result<Self>;
 
-    /// Returns the word.
+    /// Returns the word of this value.
     fn word(&self) -> String;
 }
 
@@ -31,8 +31,8 @@ impl Word for bool {
     }
 }
 
-/// Parses a word of `T`, or the word in `none`, for which the result is `None`. Errors: as `T::parse`; the list of
-/// known words in the error also contains the word in `none`.
+/// Parses a word of `T`. The word `none` is parsed too, and gives `None`. Errors: as `T::parse`; an `UnknownName`
+/// error also lists the word `none`.
 pub(crate) fn parse_optional<T: Word>(what: &'static str, none: &str, word: &str) -> Result<Option<T>> {
     if word == none {
         return Ok(None);
@@ -45,7 +45,8 @@ pub(crate) fn parse_optional<T: Word>(what: &'static str, none: &str, word: &str
     })
 }
 
-/// The word of a switch without a value of its own. Another switch then decides the behaviour.
+/// The word of an optional switch that has no value of its own. For such a switch, another switch decides the
+/// behaviour.
 const DEFAULT: &str = "default";
 
 impl<T: Word> Word for Option<T> {
@@ -61,8 +62,8 @@ impl<T: Word> Word for Option<T> {
 /// Declares an enum with a word for each variant: `words! { pub enum Workers: "workers" { Inline = "inline", ... }
 /// }`.
 ///
-/// The text after the colon names the enum in an error. The enum is `Copy` and `Eq` and has `NAMES`, `ALL`,
-/// `from_name` and `name`.
+/// The string after the colon, here "workers", names the enum in an error. The enum is `Copy` and `Eq` and has
+/// `NAMES`, `ALL`, `from_name` and `name`.
 macro_rules! words {
     (
         $(#[$attribute:meta])*

@@ -1,9 +1,10 @@
 //! Fast detection of pages that are all zeros. The slot of such a page gets a zero mark, and the page is never
 //! written.
 //!
-//! The scan ORs 256 bytes and then tests the result; the compiler turns this loop into vector code. The scan is
-//! compiled once for each vector width, and the first call in a process selects the widest vectors of the CPU. A scan
-//! compiled for the oldest x86-64 CPUs has 16-byte loads and reaches half of the speed of a search by `memchr`.
+//! The scan ORs the words of 256 bytes and then tests the result. The compiler turns this loop into vector code. The
+//! scan is compiled once for each vector width, and the first call in a process selects the widest vectors of the
+//! CPU. A scan compiled only for the oldest x86-64 CPUs would use 16-byte loads and reach half of the speed of a
+//! search by `memchr`.
 
 use std::sync::LazyLock;
 
@@ -11,9 +12,9 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::base::limits::PAGE_SIZE;
 
-/// Number of 64-bit words ORed between two tests. The number is small because the loads of a chunk must be close to
-/// each other. In longer chunks the compiler orders the loads in a way that the CPU's prefetch does not follow, which
-/// halves the speed from L2.
+/// Number of 64-bit words that are ORed before the result is tested; these words form a chunk. The number is small
+/// because the loads of a chunk must be close to each other. In longer chunks the compiler orders the loads in a way
+/// that the CPU's prefetch does not follow, which halves the speed of a scan of data in the L2 cache.
 const CHUNK_WORDS: usize = 32;
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
@@ -21,8 +22,9 @@ static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 /// Returns whether every byte of a folio is zero; true for an empty slice.
 ///
 /// `data` is whole pages, page aligned. The result is also right for any other slice, at lower speed. Kernel:
-/// `is_folio_zero_filled` (mm/page_io.c); differs: only the last word of the first page is tested in advance, because
-/// the scan leaves a page with data as quickly as a test of its last word.
+/// `is_folio_zero_filled` (mm/page_io.c); differs: the kernel tests the last word of every page before it scans the
+/// page, and the core tests only the last word of the first page, because the scan leaves a page with data as quickly
+/// as such a test.
 pub fn is_zero_filled(data: &[u8]) -> bool {
     // The last word of the first page is tested first, because a page in use that starts with zeros often has data at
     // its end.
@@ -36,7 +38,8 @@ struct Scan<'a>(&'a [u8]);
 impl WithSimd for Scan<'_> {
     type Output = bool;
 
-    // The function is inlined, because the body would otherwise be compiled for the oldest CPU only.
+    // `inline(always)`, because `pulp` compiles the function for each vector width only where the function is
+    // inlined.
     #[inline(always)]
     fn with_simd<S: Simd>(self, _width: S) -> bool {
         let (head, words, tail) = bytemuck::pod_align_to::<u8, u64>(self.0);

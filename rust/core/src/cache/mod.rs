@@ -1,5 +1,5 @@
-//! The swap cache: it records the folio that caches each slot. Every function of this module is short and runs under
-//! the local lock of one CPU.
+//! The swap cache, which records for each slot the folio that caches the slot. Every function of this module is short
+//! and runs under the local lock of one CPU.
 
 mod replace;
 
@@ -23,22 +23,21 @@ fn try_lock(folio: Folio<'_>) -> Result<LockedFolio<'_>> {
 }
 
 impl Swap {
-    /// Calls [`OnCpu::swap_cache_get_folio`] and holds the local lock only during that call. In the head of an `if
-    /// let`, Rust would keep the guard of the local lock until the end of the block.
+    /// Calls [`OnCpu::swap_cache_get_folio`] and holds the local lock only during that call. A caller that wrote
+    /// `self.on_cpu(cpu)?` in the head of an `if let` would hold the local lock until the end of the block.
     pub(crate) fn swap_cache_get_folio(&self, entry: SwpEntry, cpu: CpuId) -> Result<Option<FolioRef<'_>>> {
         self.on_cpu(cpu)?.swap_cache_get_folio(entry)
     }
 }
 
-/// Returns the page numbers of a folio to work on: the number `page` alone, or the numbers of all pages when `page`
-/// is `None`.
+/// Returns the page numbers on which a call works: `page` alone, or all pages of the folio when `page` is `None`.
 fn page_range(folio: Folio<'_>, page: Option<u32>) -> Range<u32> {
     page.map_or(0..folio.nr_pages(), |page| page..page.saturating_add(1))
 }
 
 impl<'a> Operation<'a> {
-    /// Locks the cluster of a locked folio's slots and returns the slots of the pages `pages`. Errors: `NotCached`,
-    /// `BadPage` (EINVAL).
+    /// Locks the cluster that contains the slots of a locked folio, and returns the slots of the pages `pages` of the
+    /// folio. Errors: `NotCached`, `BadPage` (EINVAL).
     #[inline(always)]
     fn lock_pages(&self, folio: Folio<'_>, pages: Range<u32>) -> Result<FolioSlots<'a>> {
         let at = self.lock_folio_slots(folio)?;
@@ -50,8 +49,8 @@ impl<'a> Operation<'a> {
         Ok(FolioSlots { slots: first + pages.start as usize..first + pages.end as usize, ..at })
     }
 
-    /// Writes a locked folio into the table entries of a checked range of slots, and takes one reference to the folio
-    /// per page for the cache.
+    /// Writes a locked folio into the table entries of a range of slots, and takes one reference to the folio per
+    /// page for the cache. The caller has checked the range with `check_batch`.
     fn insert(&mut self, at: &FolioSlots<'_>, folio: &LockedFolio<'_>) {
         let nr_pages = folio.nr_pages();
         folio.add_refs(nr_pages);
@@ -77,14 +76,15 @@ impl<'a> Operation<'a> {
         let table = ci.table().ok_or(SwapError::NotInUse(targ))?;
         let (slot, nr) = (offset.in_cluster(), order.nr_pages() as usize);
         // The range may contain the header of the device or slots beyond the end of the device. These slots are bad
-        // slots of the same cluster, so the check of the range rejects them.
+        // slots of the same cluster, so `check_batch` rejects the range.
         let first = slot - slot % nr;
         Ok((FolioSlots { device, ci, table, slots: first..first + nr }, slot))
     }
 }
 
 impl<'a> OnCpu<'a> {
-    /// Allocates the slots of a folio. The table entries of the slots then name the folio, with count 0.
+    /// Allocates the slots of a folio and inserts the folio into the cache. The table entries of the slots then name
+    /// the folio, and the slots have no references.
     ///
     /// Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the swap charge was refused; `AlreadyCached` (EEXIST);
     /// `FolioBusy` (EBUSY); `ForeignFolio` (EINVAL). Kernel: `folio_alloc_swap`; differs: takes the folio lock
@@ -98,8 +98,8 @@ impl<'a> OnCpu<'a> {
     }
 
     /// Allocates and charges the slots of a locked folio. The slots are on the first device of `types` with enough
-    /// free slots, or on any device when `types` is `None`. Errors: as [`OnCpu::folio_alloc_swap`]. Steps OUT1 and
-    /// OUT2.
+    /// free slots, or on any device when `types` is `None`. Steps OUT1 and OUT2 of docs/steps.md. Errors: as
+    /// [`OnCpu::folio_alloc_swap`].
     pub(crate) fn alloc_for_folio(&mut self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>) -> Result<SwpEntry> {
         let folio = locked.folio();
         check_home(folio, self.swap().memory_of_folios())?;
@@ -119,8 +119,9 @@ impl<'a> OnCpu<'a> {
             return Err(SwapError::NoSpace { nr_pages });
         };
         folio.set(FolioFlags::SWAPCACHE | FolioFlags::SWAPBACKED);
-        // The new slots have no data yet, so a folio with data has the only copy of their data. Virtual slots without
-        // a backing must not be read, so their folio becomes dirty in any case.
+        // The new slots have no data yet, so a folio with data is the only copy of the data and becomes dirty. On a
+        // virtual device the folio becomes dirty even without data, because a virtual slot whose data is stored
+        // nowhere must not be read.
         let is_virtual = op.device(entry.ty()).is_some_and(SwapDevice::is_virtual);
         let flags = folio.flags();
         if is_virtual || flags.contains(FolioFlags::UPTODATE) && !flags.contains(FolioFlags::DIRTY) {
@@ -135,31 +136,32 @@ impl<'a> OnCpu<'a> {
         Ok(entry)
     }
 
-    /// Adds one reference to every slot of a cached folio, or to the slot of one page.
+    /// Takes one more reference to every slot of a cached folio, or to the slot of one page.
     ///
     /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `CountOverflow`
-    /// (EOVERFLOW). Kernel: `folio_dup_swap`; differs: takes the folio lock itself. Only this function may raise a
-    /// count from 0 to 1.
+    /// (EOVERFLOW). Kernel: `folio_dup_swap`; differs: takes the folio lock itself. Only this function may raise the
+    /// reference count of a slot from 0 to 1.
     pub fn folio_dup_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
         self.dup_locked(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// Works as [`OnCpu::folio_dup_swap`] on the pages `pages` of a locked folio. Step OUT4.
+    /// Works as [`OnCpu::folio_dup_swap`] on the pages `pages` of a locked folio. Step OUT4 of docs/steps.md.
     pub(crate) fn dup_locked(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let FolioSlots { device, ci, slots, .. } = op.lock_pages(folio.folio(), pages)?;
         op.dup_slots(device, &ci, slots)
     }
 
-    /// Drops one reference of every slot of a cached folio, or of the slot of one page. No slot is freed.
+    /// Drops one reference to every slot of a cached folio, or to the slot of one page. No slot is freed, because the
+    /// folio stays in the cache.
     ///
     /// Errors, with nothing changed: `NotCached`, `BadPage` (EINVAL); `FolioBusy` (EBUSY); `NotInUse` (ENOENT) when
-    /// the count of a slot is 0. Kernel: `folio_put_swap`; differs: takes the folio lock itself.
+    /// the reference count of a slot is 0. Kernel: `folio_put_swap`; differs: takes the folio lock itself.
     pub fn folio_put_swap(&mut self, folio: Folio<'_>, page: Option<u32>) -> Result<()> {
         self.put_locked_folio(&try_lock(folio)?, page_range(folio, page))
     }
 
-    /// Works as [`OnCpu::folio_put_swap`] on the pages `pages` of a locked folio. Step IN6.
+    /// Works as [`OnCpu::folio_put_swap`] on the pages `pages` of a locked folio. Step IN6 of docs/steps.md.
     pub(crate) fn put_locked_folio(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>) -> Result<()> {
         let op = self.operation();
         let at = op.lock_pages(folio.folio(), pages)?;
@@ -176,7 +178,7 @@ impl<'a> OnCpu<'a> {
     }
 
     /// Checks whether one folio can cache the aligned range of `order` that contains the slot `targ`, and returns the
-    /// state of the range. Step IN2.
+    /// state of the range. Step IN2 of docs/steps.md.
     ///
     /// Errors: `NotInUse`, `NoDevice` (ENOENT); `AlreadyCached` (EEXIST); `NotUniform` (EBUSY); `BadRange` (EINVAL).
     pub(crate) fn swap_cache_check_batch(&mut self, targ: SwpEntry, order: Order) -> Result<SeenSlots> {
@@ -185,9 +187,9 @@ impl<'a> OnCpu<'a> {
         op.check_batch(&at, slot)
     }
 
-    /// Checks the range of a locked folio a second time and inserts the folio into the cache. Errors: as
-    /// [`OnCpu::swap_cache_check_batch`], and `ShadowChanged` (EAGAIN) when the slot `targ` was swapped in and out
-    /// since the first check.
+    /// Checks a second time the range of slots that a locked folio will cache, and inserts the folio into the cache.
+    /// `seen` is the result of the first check, [`OnCpu::swap_cache_check_batch`]. Errors: as for the first check,
+    /// and `ShadowChanged` (EAGAIN) when the slot `targ` was swapped in and out since the first check.
     pub(crate) fn swap_cache_insert(&mut self, folio: &LockedFolio<'_>, targ: SwpEntry, seen: SeenSlots) -> Result<()> {
         let mut op = self.operation();
         let (at, slot) = op.lock_aligned(targ, folio.order())?;
@@ -199,14 +201,14 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Inserts an uncached folio into the cache for swapped-out slots, as a swap-in does. The folio's bytes are not
-    /// the data of the slots.
+    /// Inserts an uncached folio into the cache for swapped-out slots, as a swap-in does. The call reads no data, so
+    /// the folio's bytes are not the data of the slots.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when the first slot is cached; `NotInUse` (ENOENT) when the first slot is
-    /// free; `NotUniform` (EBUSY) when another slot is unsuitable; `Unaligned`, `BadRange` (EINVAL) when the range is
-    /// misaligned or beyond the device; `BadSlot`, `BacksVirtual` (EINVAL) when the first slot is bad or backs a
-    /// virtual slot; `FolioCached` (EINVAL) when the folio has slots already; `FolioBusy` (EBUSY). Kernel:
-    /// `swap_cache_add_folio`.
+    /// free; `NotUniform` (EBUSY) when another slot cannot be cached in one folio with the first slot; `Unaligned`,
+    /// `BadRange` (EINVAL) when the range is misaligned or beyond the device; `BadSlot`, `BacksVirtual` (EINVAL) when
+    /// the first slot is bad or backs a virtual slot; `FolioCached` (EINVAL) when the folio has slots already;
+    /// `FolioBusy` (EBUSY). Kernel: `swap_cache_add_folio`.
     pub fn swap_cache_add_folio(&mut self, folio: Folio<'_>, entry: SwpEntry) -> Result<()> {
         let mut op = self.operation();
         check_home(folio, op.swap.memory_of_folios())?;
@@ -234,8 +236,8 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// Removes a folio from the cache. Each entry then records the group that is charged for its slot, or `shadow`
-    /// when no group is charged. Slots without references are freed.
+    /// Removes a folio from the cache. The table entry of each slot then records the group that is charged for the
+    /// slot, or `shadow` when no group is charged. Slots without references are freed.
     ///
     /// Errors: `NotCached` (EINVAL); `FolioBusy` (EBUSY) when the folio is locked or under writeback; `DirtyFolio`
     /// (EBUSY) when the folio is the only copy of its data and a slot has references. Kernel: `swap_cache_del_folio`;
@@ -266,13 +268,14 @@ impl<'a> OnCpu<'a> {
         Ok(())
     }
 
-    /// Freezes a clean folio and removes the folio from the cache, if only the cache and `nr_refs` other users hold
-    /// references to the folio. Returns whether the folio was removed; the removed folio stays frozen. Kernel:
-    /// `__remove_mapping`. Step OUT8.
+    /// Freezes a clean folio and removes the folio from the cache, if the only references to the folio are those of
+    /// the cache and of `nr_refs` other users. Returns whether the folio was removed; the removed folio stays frozen.
+    /// Kernel: `__remove_mapping`. Step OUT8 of docs/steps.md.
     ///
-    /// `evict` returns the shadow. `evict` runs after the freeze, because making a shadow ages the LRU. The freeze
-    /// and the removal happen under one hold of the local lock, so a thread that meets the frozen folio under the
-    /// lock of another CPU never waits for a sleeping thread.
+    /// `evict` makes the shadow. `evict` is called after the freeze, when the removal cannot fail any more, because
+    /// making a shadow advances the age of the LRU. The folio is frozen and removed under one hold of the local lock.
+    /// A thread that meets the frozen folio under the local lock of another CPU spins, and because the holder of a
+    /// local lock never sleeps, that thread spins for a short time only.
     pub(crate) fn remove_mapping(&mut self, folio: &LockedFolio<'_>, nr_refs: u32, evict: Evict<'_>) -> bool {
         let mut op = self.operation();
         let Ok(at) = op.lock_folio_slots(folio.folio()) else { return false };
@@ -280,7 +283,8 @@ impl<'a> OnCpu<'a> {
         if folio.has(FolioFlags::WRITEBACK) || !folio.freeze(nr_expected) {
             return false;
         }
-        // The DIRTY flag is read after the freeze, because only a holder of a reference can make the folio dirty.
+        // The DIRTY flag is read after the freeze, because a folio can become dirty until the freeze: any holder of a
+        // reference can make it dirty, and a frozen folio has no other holder.
         if folio.has(FolioFlags::DIRTY) {
             folio.unfreeze(nr_expected);
             return false;
@@ -313,7 +317,7 @@ impl<'a> OnCpu<'a> {
 
     /// Returns the folio that caches a slot, with a reference. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     ///
-    /// Takes no lock, and waits for a frozen folio. Kernel: `swap_cache_get_folio`.
+    /// Takes no further lock. Spins while the folio is frozen. Kernel: `swap_cache_get_folio`.
     pub fn swap_cache_get_folio(&mut self, entry: SwpEntry) -> Result<Option<FolioRef<'a>>> {
         let swap = self.swap();
         let (device, offset) = self.operation().resolve(entry, 1)?;
@@ -322,17 +326,17 @@ impl<'a> OnCpu<'a> {
 
     /// Returns the PFN of the folio that caches a slot, without a reference to the folio. The result is a snapshot.
     ///
-    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no lock. Kernel: `swap_cache_has_folio`.
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Takes no further lock. Kernel: `swap_cache_has_folio`.
     #[inline]
     pub fn swap_cache_lookup(&mut self, entry: SwpEntry) -> Result<Option<crate::base::types::Pfn>> {
         Ok(self.lookup(entry)?.pfn())
     }
 
     /// Returns the zero mark of a slot, and the number of consecutive slots from this slot on that have the same
-    /// mark. The number is at most `nr_max`, and the slots are in one cluster.
+    /// mark. The count ends at `nr_max` slots and at the end of the cluster.
     ///
-    /// Slots of a cluster without a table have no mark. Errors: `BadRange` (EINVAL); `NoDevice` (ENOENT). Kernel:
-    /// `swap_zeromap_batch`.
+    /// Slots of a cluster without a table have no zero mark. Errors: `BadRange` (EINVAL); `NoDevice` (ENOENT).
+    /// Kernel: `swap_zeromap_batch`.
     pub fn zero_batch(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(bool, u32)> {
         let op = self.operation();
         let (device, offset) = op.resolve(entry, 1)?;
@@ -349,12 +353,14 @@ fn is_swapped_out(word: SwapTableEntry) -> bool {
 }
 
 impl Operation<'_> {
-    /// Checks the range `at`, which contains the slot `targ`, and returns the state of the range.
+    /// Checks whether one folio can cache the range `at`, which contains the slot `targ`, and returns the state of
+    /// the range.
     ///
     /// Errors: `NotInUse` (ENOENT) when the slot `targ` is free or bad; `AlreadyCached` (EEXIST) when the slot `targ`
     /// is cached; `NotUniform` (EBUSY) when another slot is cached, is free or has another owner than the slot
-    /// `targ`, when zero marks differ, or when the data is in different places. With [`SwapinCheck::ZeroFirst`] the
-    /// zero marks are compared before the slot `targ` is checked. Kernel: `swap_cache_check_batch`.
+    /// `targ`, when zero marks differ, or when one request cannot read the data of all slots. With
+    /// [`SwapinCheck::ZeroFirst`] the zero marks are compared before the slot `targ` is checked. Kernel:
+    /// `swap_cache_check_batch`.
     fn check_batch(&self, at: &FolioSlots<'_>, targ: usize) -> Result<SeenSlots> {
         let (ci, table, slots) = (&at.ci, at.table, at.slots.clone());
         let differs = |slot: Option<usize>| slot.map_or(Ok(()), |slot| Err(SwapError::NotUniform(at.entry_of(slot))));
@@ -382,8 +388,8 @@ impl Operation<'_> {
     }
 
     /// Returns the first slot of the range whose data cannot be read in one request together with the data of the
-    /// range's first slot: the data is elsewhere or in zswap, which loads single pages. Kernel:
-    /// `vswap_can_swapin_thp`, and the check of zswap beside it.
+    /// range's first slot. Such data does not follow the data of the preceding slots on a device, or is in zswap,
+    /// which loads single pages. Kernel: `vswap_can_swapin_thp`, and the check of zswap next to its call.
     fn mixed_backing(&self, at: &FolioSlots<'_>) -> Option<usize> {
         let mut slots = at.slots.clone();
         if slots.len() == 1 {

@@ -9,16 +9,17 @@ use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, MappedFolio, Part};
 use crate::machine::{OnCpu, OrderEvent, Swap};
 use crate::table::SwapTable;
 
-/// Returns the number of references to a folio when only its `nr_mapped` mappings, the cache and one other known user
-/// hold references.
+/// Returns the number of references that a folio has when its only references are those of its `nr_mapped` mappings,
+/// of the cache, and of one other user.
 fn expected_refs(folio: Folio<'_>, nr_mapped: u32) -> u32 {
     let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
     1 + nr_mapped + nr_cached
 }
 
 /// Replaces the frozen folio `old` by `new` in the table entries of the slots from `first` on, one slot per page of
-/// `new`. `new` is another folio, or a part of the old folio after a split. Counts and zero marks do not change.
-/// `table` is the table of these slots, and the lock of their cluster is held. Kernel: `__swap_cache_replace_folio`.
+/// `new`. `new` is another folio, or a part of the old folio after a split. Reference counts and zero marks do not
+/// change. `table` is the table of these slots, and the caller holds the lock of their cluster. Kernel:
+/// `__swap_cache_replace_folio`.
 fn swap_cache_replace_folio(table: &SwapTable, old: Folio<'_>, new: Folio<'_>, first: SwpEntry) {
     let slot = first.offset().in_cluster();
     for slot in slot..slot + new.nr_pages() as usize {
@@ -34,9 +35,9 @@ impl<'a> OnCpu<'a> {
     /// Splits a locked folio into folios of `order` and gives the caller one reference to each of these folios. The
     /// first of these folios stays locked.
     ///
-    /// `nr_mapped` returns the number of mappings of a range of the folio's pages. The caller owns all these
+    /// `nr_mapped` returns the number of mappings of a given range of the folio's pages. The caller owns all these
     /// mappings. Errors: `FolioPinned` (EBUSY) when another user holds a reference; `FolioBusy` (EBUSY) when the
-    /// folio is under writeback. Kernel: `__folio_split`; differs: mappings stay in place.
+    /// folio is under writeback. Kernel: `__folio_split`; differs: the pages stay mapped during the split.
     pub(crate) fn split_locked(
         &mut self,
         locked: &LockedFolio<'a>,
@@ -58,8 +59,9 @@ impl<'a> OnCpu<'a> {
         }
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
-        // The parts are split off from the last part to the first part, because a lookup finds the folio by the
-        // number of its head page, and the head page belongs to the first part.
+        // The loop starts with the last part, so that the folio is shrunk last. Until then, the table entries that
+        // are not yet replaced name the whole folio by the frame number of its head page, which belongs to the first
+        // part.
         for page in starts.clone().rev() {
             let part = folio.at(page);
             let mapcount = nr_mapped(page..page + nr_part);
@@ -98,7 +100,7 @@ impl Swap {
         let (folio, pages) = mapped.into_parts();
         match self.split_parts(&folio, pages.clone(), order, cpu) {
             Ok(parts) => {
-                // The first part now owns the reference that `folio` held.
+                // The first of the new folios now owns the reference that `folio` held.
                 folio.into_raw();
                 let nr_part = order.nr_pages();
                 let part_of = |(i, part)| {
@@ -132,8 +134,8 @@ impl Swap {
         self.count_split(old_order, split, cpu)
     }
 
-    /// Counts the outcome of the split of a folio of `order`, and returns the outcome. Errors: `BadCpu` (EINVAL); the
-    /// error of the split.
+    /// Counts a split of a folio of `order` as a success or a failure, and returns the result of the split. Errors:
+    /// `BadCpu` (EINVAL); the error of the split.
     pub(crate) fn count_split<T>(&self, order: Order, split: Result<T>, cpu: CpuId) -> Result<T> {
         let event = if split.is_ok() { OrderEvent::Split } else { OrderEvent::SplitFailed };
         self.on_cpu(cpu)?.counters().count_order(event, order);
@@ -142,8 +144,8 @@ impl Swap {
 }
 
 impl OnCpu<'_> {
-    /// Replaces the locked folio `old` by the new locked folio `new` in the cache and in the count of mappings. The
-    /// old folio stays frozen.
+    /// Replaces the locked folio `old` by the new locked folio `new` in the cache, and moves the mappings to `new`.
+    /// The old folio stays frozen. `mapped` is the range of mapped pages.
     pub(crate) fn migrate_locked(
         &mut self,
         old: &LockedFolio<'_>,

@@ -1,15 +1,15 @@
-//! Conversion of amounts of memory: a text that states a number of bytes becomes a number of pages, and back.
+//! Conversion between the amounts of memory in the texts of files, in bytes, and numbers of pages.
 
 use super::FileWrite;
 use crate::base::error::Result;
 use crate::base::limits::PAGE_SIZE;
 use crate::memcg::{Hierarchy, PAGE_COUNTER_MAX};
 
-/// Suffixes of a number, as capital letters or small letters. `K` means 1024, and each other suffix means 1024 times
-/// the previous suffix.
+/// Suffixes of a number, as capital letters or small letters. `K` multiplies by 1024, and each later suffix
+/// multiplies by 1024 times as much as the suffix before it.
 const SUFFIXES: &str = "KMGTPE";
 
-/// Returns the number of bytes that a text names, at most `u64::MAX`. Returns `None` when the text is no amount.
+/// Returns the number of bytes that a text states, at most `u64::MAX`. Returns `None` when the text is no amount.
 ///
 /// Kernel: `memparse`; differs: reads decimal numbers only, rejects a text without digits, and does not wrap around.
 fn parse_bytes(text: &str) -> Option<u64> {
@@ -28,8 +28,8 @@ fn parse_bytes(text: &str) -> Option<u64> {
     Some(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
-/// Returns the number of pages that a text in bytes names, rounded down. Returns `PAGE_COUNTER_MAX` for the
-/// hierarchy's text that means "no limit". Returns `None` when the text is no amount.
+/// Returns the number of pages for an amount in bytes, rounded down. Returns `PAGE_COUNTER_MAX` when the text means
+/// "no limit" in this hierarchy (v1 or v2). Returns `None` when the text is no amount.
 ///
 /// Kernel: `page_counter_memparse`.
 pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
@@ -39,7 +39,7 @@ pub(super) fn parse_pages(text: &str, hierarchy: Hierarchy) -> Option<u64> {
     Some((parse_bytes(text)? / PAGE_SIZE as u64).min(PAGE_COUNTER_MAX))
 }
 
-/// Returns the word or number that means "no limit" in a file of the hierarchy.
+/// Returns the text that means "no limit" in the files of the hierarchy (v1 or v2).
 const fn unlimited(hierarchy: Hierarchy) -> &'static str {
     match hierarchy {
         Hierarchy::V1 => "-1",
@@ -55,20 +55,20 @@ impl FileWrite<'_> {
         parse_pages(self.text, hierarchy).ok_or_else(expected)
     }
 
-    /// Parses an amount in bytes and returns the amount in pages. The text that means "no limit" is no amount.
-    /// Errors: EINVAL.
+    /// Parses an amount in bytes and returns the amount in pages. The text that means "no limit" is an error. Errors:
+    /// EINVAL.
     pub(super) fn amount_pages(&self, text: &str) -> Result<u64> {
         let bytes = parse_bytes(text).ok_or_else(|| self.bad("bytes, with K, M, G, T, P or E behind them,"))?;
         Ok(bytes / PAGE_SIZE as u64)
     }
 }
 
-/// Returns a line that shows a number of pages in bytes.
+/// Returns a number of pages as a line of text, in bytes.
 pub(super) fn bytes_line(pages: u64) -> String {
     format!("{}\n", pages * PAGE_SIZE as u64)
 }
 
-/// Returns a line that shows a limit of v2: the limit in bytes, or `max` without a limit.
+/// Returns a limit of v2 as a line of text: the limit in bytes, or `max` when there is no limit.
 pub(super) fn limit_line(pages: u64) -> String {
     if pages == PAGE_COUNTER_MAX { "max\n".into() } else { bytes_line(pages) }
 }

@@ -1,5 +1,5 @@
-//! Files of groups as attributes of a program. The name of an attribute has underscores instead of dots, and the
-//! value of an attribute is a parsed text.
+//! Files of groups as attributes of an object in a program. The name of an attribute is the name of a file with
+//! underscores instead of dots, and the value of an attribute is the parsed text of the file.
 
 use crate::base::error::Result;
 use crate::base::types::CssId;
@@ -32,14 +32,14 @@ impl FileValue {
 }
 
 impl Swap {
-    /// Returns the name of the group's file that equals `attribute` when underscores replace the dots of the name.
-    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
+    /// Returns the name of the group's file that belongs to an attribute: the file whose name, with underscores
+    /// instead of dots, is `attribute`. Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_file_of(&self, css: CssId, attribute: &str) -> Result<Option<&'static str>> {
         Ok(self.memcg_files(css)?.into_iter().find(|file| file.replace('.', "_") == attribute))
     }
 
-    /// Returns the name of the file that a keyword means. A keyword is the name of an attribute, with or without
-    /// `memory_` in front. Errors: as [`Swap::memcg_file_of`].
+    /// Returns the name of the file that a keyword argument means. A keyword is the name of an attribute, with or
+    /// without the prefix `memory_`. Errors: as [`Swap::memcg_file_of`].
     pub fn memcg_file_of_keyword(&self, css: CssId, keyword: &str) -> Result<Option<&'static str>> {
         match self.memcg_file_of(css, keyword)? {
             None => self.memcg_file_of(css, &format!("memory_{keyword}")),

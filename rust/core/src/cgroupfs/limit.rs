@@ -1,4 +1,5 @@
-//! Effects of writes that reclaim memory. A new limit reclaims the memory over the limit, or is refused.
+//! The files of groups for which a write reclaims memory, and the effect of each such write. A write of a new limit
+//! reclaims the memory over the limit, or is refused.
 
 use rustix::io::Errno;
 
@@ -10,8 +11,8 @@ use crate::reclaim::Reclaimer;
 use crate::reclaim::charge::MaySwap;
 
 impl FileWrite<'_> {
-    /// Reclaims until the group's memory fits a limit. Each round requests at most `most_pages` pages from reclaim.
-    /// Returns false after [`MAX_RECLAIM_RETRIES`] rounds that freed no page.
+    /// Reclaims in rounds until the usage of the group's memory is at most `limit_pages`. Each round requests at most
+    /// `most_pages` pages from reclaim. Returns false after [`MAX_RECLAIM_RETRIES`] rounds that freed no page.
     fn reclaim_to(&self, limit_pages: u64, most_pages: u64) -> Result<bool> {
         let TargetGroup { swap, groups, group } = self.target;
         let over_pages = || group.memory.usage_pages().saturating_sub(limit_pages);
@@ -28,8 +29,8 @@ impl FileWrite<'_> {
         }
     }
 
-    /// Sets `memory.max` and reclaims the memory over the limit. Kernel: `memory_max_write`; differs: no task is
-    /// killed when reclaim frees too little. The event `Oom` is raised instead, and usage stays above the limit.
+    /// Sets `memory.max` and reclaims the memory over the limit. Kernel: `memory_max_write`; differs: when reclaim
+    /// frees too little, the event `Oom` is raised, no task is killed, and usage stays above the limit.
     pub(super) fn set_memory_max(self) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.group.memory.set_max(pages);
@@ -39,8 +40,9 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets `memory.high` or `memory.swap.high`. A new `memory.high` reclaims the memory over the limit, as far as
-    /// reclaim succeeds. A new `memory.swap.high` reclaims nothing. Kernel: `memory_high_write`, `swap_high_write`.
+    /// Sets `memory.high` or `memory.swap.high`. A write of `memory.high` reclaims the memory over the limit, as far
+    /// as reclaim succeeds. A write of `memory.swap.high` reclaims nothing. Kernel: `memory_high_write`,
+    /// `swap_high_write`.
     pub(super) fn write_high(self, which: CounterKind) -> Result<()> {
         let pages = self.limit_pages()?;
         self.target.groups.set_high(self.target.group, which, pages);
@@ -50,8 +52,9 @@ impl FileWrite<'_> {
         Ok(())
     }
 
-    /// Sets a limit of v1. Usage never exceeds a limit of v1, so the memory over the limit is reclaimed first.
-    /// Reclaim for memsw (memory and swap together) does not swap, because a swap-out does not lower memsw.
+    /// Sets a limit of v1. Usage never exceeds a limit of v1, so the call reclaims the memory over the new limit
+    /// before it sets the limit. Reclaim for the memsw limit (memory and swap together) does not swap, because a
+    /// swap-out does not lower memsw usage.
     ///
     /// Errors: EINVAL for root, or when the limit of memory would exceed the limit of memory and swap; EBUSY when
     /// usage stays above the limit. Kernel: `mem_cgroup_resize_max`.
@@ -110,12 +113,12 @@ impl FileWrite<'_> {
         })
     }
 
-    /// Writes pages back from zswap until the compressed bytes of these pages are the given amount, and reclaims no
-    /// other memory. An entry with a second chance loses the chance first, so a round without a written page is no
-    /// failure while it takes second chances.
+    /// Writes pages back from zswap until the sum of their compressed sizes reaches `target_bytes`. Reclaims no other
+    /// memory. An entry with a second chance is not written back at its first scan and loses the chance. A round that
+    /// writes no page but takes second chances is not a failed round.
     ///
-    /// Errors: EINVAL with a swappiness, because no LRU list is scanned, and when the group or a group above forbids
-    /// writeback; EAGAIN when less was written. Kernel: `memory.reclaim` with `source=zswap`.
+    /// Errors: EINVAL when a swappiness is given, because no LRU list is scanned, and when the group or a group above
+    /// the group forbids writeback; EAGAIN when less was written. Kernel: `memory.reclaim` with `source=zswap`.
     fn reclaim_zswap(self, target_bytes: u64, swappiness: Option<u8>) -> Result<()> {
         let TargetGroup { swap, group, .. } = self.target;
         if swappiness.is_some() {
@@ -130,8 +133,9 @@ impl FileWrite<'_> {
         })
     }
 
-    /// Calls `round` with the rest of an amount until the amount is reached. A call returns the part that it did, and
-    /// whether it came closer to the amount. Errors: EAGAIN after [`MAX_RECLAIM_RETRIES`] calls that did not.
+    /// Calls `round` with the part of the amount `target` that is not done yet, until the amount is done. `round`
+    /// returns the part that it did, and whether it made progress. Errors: EAGAIN when more than
+    /// [`MAX_RECLAIM_RETRIES`] calls made no progress.
     fn reclaim_in_rounds(
         self,
         target: u64,

@@ -1,10 +1,10 @@
-//! The files of a memory cgroup, with the names that the files have in the cgroup file system. This folder reads and
-//! writes the texts of the files.
+//! The files of a memory cgroup, under their names in the cgroup file system. This folder makes the texts that a read
+//! of these files returns, and applies the texts that are written to these files.
 //!
-//! A table has one line for each file. The line has the name of the file, whether root has the file, the kind of
-//! text, and the effect of a write. `amount` parses and prints amounts, `limit` sets limits, `stat` prints the long
-//! file of statistics, and `v1` and `v2` hold the tables. `open` has open files. `attribute` gives files the
-//! names and values of attributes of a program. No function here calls reclaim with a lock held.
+//! A table has one line for each file: the name of the file, whether root has the file, how the text is made, and the
+//! effect of a write. `v1` and `v2` hold the tables. `amount` parses and prints amounts of memory, `limit` sets
+//! limits, and `stat` prints `memory.stat`. `open` has open files. `attribute` maps files to attributes of an object
+//! in a program. No function in this folder calls reclaim while it holds a lock.
 
 mod ages;
 mod amount;
@@ -26,7 +26,7 @@ use crate::machine::Swap;
 use crate::memcg::{CounterKind, Descriptor, Hierarchy, MemCgroup, MemCgroups};
 use amount::{bytes_line, limit_line};
 
-/// The group whose file is read or written, with all groups and the subsystem.
+/// The group whose file is read or written, together with all groups and the subsystem.
 #[derive(Clone, Copy, Debug)]
 struct TargetGroup<'a> {
     swap: &'a Swap,
@@ -47,7 +47,7 @@ struct FileWrite<'a> {
     cpu: CpuId,
 }
 
-/// The source of the text of a file.
+/// The way in which the text of a file is made.
 #[derive(Clone, Copy, Debug)]
 enum Read {
     /// The file can only be written.
@@ -56,7 +56,7 @@ enum Read {
     Bytes(fn(&MemCgroup) -> u64),
     /// The text is a limit of v2 in pages, shown in bytes or as `max`.
     Limit(fn(&MemCgroup) -> u64),
-    /// The text is the peak of a counter for the descriptor, shown in bytes.
+    /// The text is the peak of a counter, shown in bytes. Each descriptor that has reset the peak sees its own peak.
     Peak(CounterKind),
     /// The text is the number that the function returns.
     Number(fn(&MemCgroup) -> u64),
@@ -75,13 +75,13 @@ enum Write {
     SetNumber(u8, fn(&MemCgroup, u8)),
     /// The text is ignored. The function resets a value of the group.
     Reset(fn(&MemCgroup)),
-    /// The text is ignored. The peak of a counter is reset for the descriptor.
+    /// The text is ignored. The peak of a counter is reset for the file descriptor of the write only.
     ResetPeak(CounterKind),
     /// The function parses the text and applies the write.
     Call(fn(FileWrite<'_>) -> Result<()>),
 }
 
-/// One file of a group: a line of a table.
+/// One file that groups have: a line of a table of files.
 #[derive(Clone, Copy, Debug)]
 struct CgroupFile {
     name: &'static str,
@@ -132,7 +132,7 @@ impl FileWrite<'_> {
         self.refused(Errno::INVAL, &format!("{expected} expected"))
     }
 
-    /// Returns the error for a refused text, with the reason.
+    /// Returns the error for a written text that is refused; `why` is the reason.
     fn refused(&self, errno: Errno, why: &str) -> SwapError {
         let path = self.target.groups.path(self.target.group.css());
         SwapError::cgroup(errno, format!("{} of {path:?}: {:?} refused: {why}", self.file, self.text))
@@ -146,15 +146,15 @@ impl FileWrite<'_> {
 }
 
 impl Swap {
-    /// Returns the swappiness of root. On v2 this swappiness applies to every group, and on v1 only to root. Kernel:
-    /// `vm.swappiness`.
+    /// Returns the swappiness of root. On v2 the swappiness of root applies to every group, and on v1 only to root.
+    /// Kernel: `vm.swappiness`.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn swappiness(&self) -> Result<u8> {
         Ok(self.memcg_enabled()?.root().swappiness())
     }
 
-    /// Sets the swappiness, 0..=200. Errors: `Cgroup` (EINVAL) when memcg is disabled; `OutOfRange` (EINVAL).
+    /// Sets the swappiness of root, 0..=200. Errors: `Cgroup` (EINVAL) when memcg is disabled; `OutOfRange` (EINVAL).
     pub fn set_swappiness(&self, swappiness: u8) -> Result<()> {
         if swappiness > MAX_SWAPPINESS {
             let high = MAX_SWAPPINESS.into();
@@ -192,7 +192,7 @@ impl Swap {
         self.memcg_read_at(css, file, Descriptor::SHARED)
     }
 
-    /// Returns the text of an open file of a group. Errors: as [`Swap::memcg_read`].
+    /// Returns the text of a file of a group for an open file descriptor. Errors: as [`Swap::memcg_read`].
     fn memcg_read_at(&self, css: CssId, file: &str, descriptor: Descriptor) -> Result<String> {
         let (target, file) = self.find_file(css, file)?;
         Ok(match file.read {
@@ -206,17 +206,18 @@ impl Swap {
     }
 
     /// Writes a text to a file of a group. White space around the text is ignored. An empty text changes nothing,
-    /// because a write of 0 bytes does not reach the file.
+    /// because the kernel does not pass a write of 0 bytes to the file.
     ///
-    /// With `nonblock` a limit below usage reclaims nothing. Errors: ENOENT when there is no such file; EACCES when
-    /// the file can only be read; ENODEV when the group is removed; EINVAL when the file does not accept the text;
-    /// EBUSY when usage would stay above a v1 limit; EAGAIN when `memory.reclaim` freed too little. Locks: the caller
-    /// holds none. Kernel: `write`.
+    /// With `nonblock` a limit below usage is set without reclaim. Errors: ENOENT when there is no such file; EACCES
+    /// when the file can only be read; ENODEV when the group is removed; EINVAL when the file does not accept the
+    /// text; EBUSY when usage would stay above a v1 limit; EAGAIN when `memory.reclaim` freed too little. The caller
+    /// holds no lock. Kernel: `write`.
     pub fn memcg_write(&self, css: CssId, file: &str, text: &str, nonblock: bool, cpu: CpuId) -> Result<()> {
         self.memcg_write_at(css, file, Descriptor::SHARED, text, nonblock, cpu)
     }
 
-    /// Writes a text to an open file of a group. Errors and locks: as [`Swap::memcg_write`].
+    /// Writes a text to a file of a group through an open file descriptor. Errors and locks: as
+    /// [`Swap::memcg_write`].
     fn memcg_write_at(
         &self,
         css: CssId,

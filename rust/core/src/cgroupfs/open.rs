@@ -7,8 +7,8 @@ use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
 use crate::memcg::{Descriptor, MemCgroup, MemCgroups};
 
-/// An open file of a group, which keeps the group and its subsystem alive. Dropping the value closes the file. A peak
-/// that is reset through the file is reset for this file alone. Kernel: a file descriptor.
+/// An open file of a group, which keeps the group and its subsystem alive. Dropping the value closes the file. A
+/// reset of a peak through the value is visible only to reads through this value. Kernel: a file descriptor.
 #[derive(Debug)]
 pub struct GroupFile {
     swap: Arc<Swap>,
@@ -18,8 +18,8 @@ pub struct GroupFile {
 }
 
 impl GroupFile {
-    /// Opens a file of a group to which the caller refers. Errors, all `Cgroup`: EINVAL when memcg is disabled;
-    /// ENOENT when there is no such file; ENODEV when the group is removed. Kernel: `open`.
+    /// Opens a file of a group. The caller holds a reference to the group. Errors, all `Cgroup`: EINVAL when memcg is
+    /// disabled; ENOENT when there is no such file; ENODEV when the group is removed. Kernel: `open`.
     pub fn open(swap: &Arc<Swap>, css: CssId, file: &str) -> Result<Self> {
         let (target, file) = swap.find_file(css, file)?;
         if !target.group.is_online() || !target.groups.css_tryget(target.group) {
@@ -33,7 +33,7 @@ impl GroupFile {
         (groups, groups.get(self.css))
     }
 
-    /// Returns the subsystem.
+    /// Returns the subsystem to which the group belongs.
     pub fn swap(&self) -> &Arc<Swap> {
         &self.swap
     }

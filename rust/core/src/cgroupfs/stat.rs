@@ -9,7 +9,7 @@ use crate::machine::Swap;
 use crate::memcg::{Hierarchy, MemCgroup, MemcgStat};
 use crate::workingset::{LruList, LruvecStat};
 
-/// The groups that a number covers.
+/// The groups that a number of `memory.stat` covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Part {
     /// The group alone.
@@ -29,7 +29,8 @@ enum Source {
     List(LruList),
     /// A statistic of the LRU lists, shown in pages.
     Lists(LruvecStat),
-    /// Always 0, because every folio here is swap-backed and no page table maps a file.
+    /// Always 0, because the core never counts such an event or page: every folio is swap-backed, no page table maps
+    /// a file, and there is neither kswapd nor khugepaged.
     Zero,
 }
 
@@ -109,8 +110,8 @@ const V1: &[(&str, Source)] = &[
 ];
 
 impl TargetGroup<'_> {
-    /// Returns a number in the unit of `memory.stat`. The number of a group alone can be negative with the defects of
-    /// the switch `rfc_literal` (docs/memcg.md).
+    /// Returns the number of a key, in the unit of `memory.stat`. The number of the group alone (`Part::Local`) can
+    /// be negative, because the switch `rfc_literal` turns on defects of the accounting (docs/memcg.md).
     fn number(self, source: Source, part: Part) -> i64 {
         let page_bytes = PAGE_SIZE as i64;
         match source {
@@ -125,7 +126,7 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the number of compressed bytes in zswap of the group and of all groups below the group.
+    /// Returns the number of compressed bytes that the group and all groups below the group have in zswap.
     pub(super) fn zswap_bytes(self) -> i64 {
         self.count(MemcgStat::ZswapB, Part::Sum).max(0)
     }
@@ -137,8 +138,8 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns the number of pages on an LRU list. The number of the group alone is the total of the group minus the
-    /// totals of the groups directly below the group.
+    /// Returns the number of pages on an LRU list. The size of a list includes the pages of all groups below the
+    /// group, so the number of the group alone is this size minus the sizes for the groups directly below the group.
     fn list_pages(self, list: LruList, part: Part) -> i64 {
         let pages = |group: &MemCgroup| group.lruvec().lru_pages(list);
         let all_pages = pages(self.group);
@@ -158,7 +159,7 @@ impl TargetGroup<'_> {
         }
     }
 
-    /// Returns a line for each key, with the number of the key. Negative numbers are shown as 0.
+    /// Returns the text with one line for each key and its number. Negative numbers are shown as 0.
     fn lines(self, prefix: &str, part: Part) -> String {
         let line = |(key, source): &(&str, Source)| format!("{prefix}{key} {}\n", self.number(*source, part).max(0));
         self.keys().iter().map(line).collect()
@@ -170,8 +171,8 @@ pub(super) fn text_v2(target: TargetGroup<'_>) -> String {
     target.lines("", Part::Sum)
 }
 
-/// Returns the text of `memory.stat` on v1: the numbers of the group alone, the limits in force, and the numbers with
-/// all groups below the group.
+/// Returns the text of `memory.stat` on v1: first the numbers of the group alone, then the effective limits, and then
+/// the numbers of the group together with all groups below the group.
 pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
     let least = |pages: fn(&MemCgroup) -> u64| {
         bytes_line(target.groups.levels(target.group).map(pages).min().expect("a group is a level"))
@@ -183,8 +184,8 @@ pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
 }
 
 impl Swap {
-    /// Returns each key of `memory.stat` with the number of the group alone. The file of v2 does not show the numbers
-    /// of the group alone.
+    /// Returns each key of `memory.stat` with the number of the group alone. On v2, the file `memory.stat` does not
+    /// show the numbers of the group alone.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_stat_local(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {

@@ -12,7 +12,7 @@ use crate::base::limits::MAX_SWAPPINESS;
 use crate::memcg::CounterKind::{self, Memory, Swap};
 use crate::memcg::{MemCgroup, MemcgEvent, MemcgStat};
 
-/// All files, in the order in which a listing shows the files. `g` is the group.
+/// All files of v1, in the order in which a listing shows the files. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.usage_in_bytes", Text(|target| usage(target, Memory)), ReadOnly),
     file("memory.limit_in_bytes", Bytes(|g| g.memory.max_pages()), Call(|write| write.set_v1_limit(Memory))),
@@ -26,15 +26,17 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.stat", Text(text_v1), ReadOnly),
     file("memory.force_empty", WriteOnly, Call(|write| write.force_empty())),
     file("memory.oom_control", Text(oom_control), Call(set_oom_control)),
+    file("memory.use_hierarchy", Number(|_| 1), Call(set_use_hierarchy)),
+    file("memory.move_charge_at_immigrate", Number(|_| 0), SetNumber(0, |_, _| ())),
 ];
 
-/// Makes a line of the table. Root has every file.
+/// Makes a line of the table [`FILES`]. On v1 root has every file.
 const fn file(name: &'static str, read: Read, write: Write) -> CgroupFile {
     super::file(name, Presence::All, read, write)
 }
 
-/// Returns the usage of a counter in bytes, as text. The usage of root is the usage of the whole machine, because
-/// root is never charged.
+/// Returns the usage of a counter in bytes, as text. For root the result is the usage of the whole machine, from the
+/// statistics, because no page is charged to root's counters.
 fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
     let stat_pages = |stat| target.groups.stat(target.group, stat).max(0) as u64;
     bytes_line(match which {
@@ -49,6 +51,11 @@ fn usage(target: TargetGroup<'_>, which: CounterKind) -> String {
 fn oom_control(target: TargetGroup<'_>) -> String {
     let is_disabled = u8::from(target.group.is_oom_kill_disabled());
     format!("oom_kill_disable {is_disabled}\nunder_oom 0\noom_kill {}\n", target.group.events(MemcgEvent::OomKill))
+}
+
+/// Accepts only 1, because every group is hierarchical. Kernel: `mem_cgroup_hierarchy_write`.
+fn set_use_hierarchy(write: FileWrite<'_>) -> Result<()> {
+    if write.number(1)? == 1 { Ok(()) } else { Err(write.refused(Errno::INVAL, "every group is hierarchical")) }
 }
 
 fn set_oom_control(write: FileWrite<'_>) -> Result<()> {

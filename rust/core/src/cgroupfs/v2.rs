@@ -8,7 +8,7 @@ use super::{CgroupFile, TargetGroup, file};
 use crate::memcg::CounterKind::{Memory, Swap};
 use crate::memcg::{MemCgroup, MemCgroups, MemcgEvent};
 
-/// All files, in the order in which a listing shows the files. `g` is the group.
+/// All files of v2, in the order in which a listing shows the files. `g` is the group.
 pub(super) const FILES: &[CgroupFile] = &[
     file("memory.current", NonRoot, Bytes(|g| g.memory.usage_pages()), ReadOnly),
     file("memory.peak", NonRoot, Peak(Memory), ResetPeak(Memory)),
@@ -28,7 +28,8 @@ pub(super) const FILES: &[CgroupFile] = &[
     file("memory.reclaim", All, WriteOnly, Call(|write| write.reclaim())),
     file("memory.swap.current", NonRoot, Bytes(|g| g.swap.usage_pages()), ReadOnly),
     file("memory.swap.high", NonRoot, Limit(|g| g.swap.high_pages()), Call(|write| write.write_high(Swap))),
-    // A new `memory.swap.max` or `memory.zswap.max` moves no page, because both limits apply to new charges only.
+    // A write of `memory.swap.max` or `memory.zswap.max` reclaims nothing, because both limits apply to new charges
+    // only.
     file("memory.swap.max", NonRoot, Limit(|g| g.swap.max_pages()), SetLimit(|_, g, pages| g.swap.set_max(pages))),
     file("memory.swap.peak", NonRoot, Peak(Swap), ResetPeak(Swap)),
     file("memory.swap.events", NonRoot, Text(swap_events), ReadOnly),

@@ -30,9 +30,9 @@ impl<'a> ClusterGuard<'a> {
         self.all.index.shown(self.idx)
     }
 
-    /// Runs `work` with the lock dropped, then takes the cluster's lock again. Other threads may have changed the
-    /// cluster meanwhile. The result is `None` when the cluster was destroyed meanwhile. Kernel: the lookup after
-    /// every drop of `ci->lock`.
+    /// Calls `work` without the cluster lock, and then takes the lock of the cluster again. In the meantime other
+    /// threads can change or destroy the cluster. Returns `None` when the cluster was destroyed. Kernel: the lookup
+    /// after every release of `ci->lock`.
     pub(crate) fn unlocked(self, work: impl FnOnce()) -> Option<Self> {
         let (all, idx) = (self.all, self.idx);
         drop(self);
@@ -83,16 +83,16 @@ impl<'a> ClusterGuard<'a> {
             && (order == Order::ZERO || self.count() == 0 || self.ci.order.load(Ordering::Relaxed) == order.get())
     }
 
-    /// Returns the mark of direct use: whether the cluster handed out a slot that does not back a virtual slot, since
-    /// the cluster was last empty.
+    /// Returns the mark of direct use: whether the cluster, since it was last empty, handed out a slot that does not
+    /// back a virtual slot.
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         // Relaxed: the cluster lock orders the access.
         self.ci.is_direct.load(Ordering::Relaxed) != 0
     }
 
-    /// Sets the mark of direct use. The caller passes true when the cluster hands out a slot that does not back a
-    /// virtual slot, and false when the cluster is empty.
+    /// Sets or clears the mark of direct use; see [`ClusterGuard::is_direct`]. The caller sets the mark when the
+    /// cluster hands out a slot that does not back a virtual slot, and clears the mark when the cluster is empty.
     #[inline]
     pub(crate) fn set_direct(&mut self, is_direct: bool) {
         if is_direct == self.is_direct() {
@@ -105,7 +105,7 @@ impl<'a> ClusterGuard<'a> {
         };
     }
 
-    /// Counts `nr` slots as used. Returns true when the whole device became full.
+    /// Adds `nr` to the cluster's count of used slots. Returns true when this change makes the whole device full.
     #[inline]
     pub(crate) fn add_count(&mut self, nr: u32) -> bool {
         let count = self.count() + nr;
@@ -115,17 +115,18 @@ impl<'a> ClusterGuard<'a> {
         count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_add(1, Ordering::SeqCst) + 1 == self.all.len()
     }
 
-    /// Counts `nr` slots as free. Returns true when the whole device was full before.
+    /// Subtracts `nr` from the cluster's count of used slots. Returns true when the whole device was full before this
+    /// change.
     #[inline]
     pub(crate) fn sub_count(&mut self, nr: u32) -> bool {
         let count = self.count();
         debug_assert!(nr <= count);
         self.ci.count.store((count - nr) as u16, Ordering::Relaxed);
-        // Attaches a table from the pool. Every entry of the table is NULL.
+        // SeqCst: see `Clusters::are_all_full`.
         count == SWAPFILE_CLUSTER && self.all.nr_full.fetch_sub(1, Ordering::SeqCst) == self.all.len()
     }
 
-    /// Attaches a table whose entries are all NULL.
+    /// Attaches a table from the pool to the cluster. Every entry of the table is NULL.
     pub(crate) fn attach_table(&mut self) {
         debug_assert!(self.table().is_none());
         let id = self.all.tables.take();
@@ -134,7 +135,7 @@ impl<'a> ClusterGuard<'a> {
         self.shown().attach(id.0.get());
     }
 
-    /// Clears the table number of an empty cluster and returns the number.
+    /// Sets the cluster's table number to 0 (no table) and returns the old number. The cluster is empty.
     fn take_table(&mut self) -> Option<TableId> {
         debug_assert_eq!(self.count(), 0);
         debug_assert!(!self.all.extend.has(self.idx), "a freed cluster has an extend table");
@@ -152,9 +153,9 @@ impl<'a> ClusterGuard<'a> {
         self.all.tables.release(id);
     }
 
-    /// Destroys an empty cluster of a dynamic device. From here on, no lookup finds the cluster, and a new cluster
-    /// may get its record and table. Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, the lock of the index
-    /// and the lock of the pool, one after the other.
+    /// Destroys an empty cluster of a dynamic device. After the call, no lookup finds the cluster, and a new cluster
+    /// can get its record and its table. Kernel: `swap_cluster_free_dynamic`. Locks: the list lock, then the lock of
+    /// the index, then the lock of the table pool; each lock is released before the next lock is taken.
     pub(crate) fn destroy(&mut self) {
         let id = self.take_table().expect("a cluster that comes and goes has a table meanwhile");
         if let Some(list) = ListId::of(self.flag(), self.order()) {
@@ -163,8 +164,8 @@ impl<'a> ClusterGuard<'a> {
         self.all.index.erase(self.idx);
         self.set_flag(ClusterFlag::Dead);
         self.set_order(Order::ZERO);
-        // The table is released last, because the cluster that gets the record next waits for this cluster's lock and
-        // then sees every change above.
+        // The table is released last, because the release lets a new cluster get this record. The new cluster then
+        // waits for this cluster's lock, so it sees every change above.
         self.all.tables.release(id);
     }
 
@@ -173,7 +174,7 @@ impl<'a> ClusterGuard<'a> {
         self.idx.0 >= self.all.nr_open()
     }
 
-    /// Makes bad slots at the end of the device free, because the device grew over these slots. The cluster may be
+    /// Frees bad slots behind the old end of the device, because the device grew over these slots. The cluster can be
     /// empty afterwards.
     pub(crate) fn clear_bad(&mut self, slots: std::ops::Range<usize>) {
         let table = self.table().expect("bad slots have a table");
@@ -196,8 +197,7 @@ impl<'a> ClusterGuard<'a> {
         true
     }
 
-    /// Returns whether a scan need not move the cluster to another list: the cluster is partly used and on its frag
-    /// list.
+    /// Returns whether a scan can leave the cluster on its list: the cluster is partly used and on its frag list.
     #[inline]
     pub(crate) fn is_settled(&self) -> bool {
         self.flag() == ClusterFlag::Frag && matches!(self.count(), 1..SWAPFILE_CLUSTER)
@@ -215,8 +215,8 @@ impl<'a> ClusterGuard<'a> {
         self.set_flag(list.flag());
     }
 
-    /// Puts a cluster back into use, at the tail of the free list. A worker has removed this cluster from the discard
-    /// list.
+    /// Puts a cluster back into use after its discard: adds the cluster at the tail of the free list. The caller has
+    /// removed the cluster from the discard list.
     pub(crate) fn finish_discard(&mut self) {
         debug_assert_eq!(self.flag(), ClusterFlag::Discard);
         self.set_flag(ClusterFlag::None);
@@ -225,7 +225,8 @@ impl<'a> ClusterGuard<'a> {
         self.move_to(ListId::Free);
     }
 
-    /// Returns the full reference count of a slot. The caller has just read `entry` from this slot.
+    /// Returns the full reference count of a slot. `entry` is the table entry that the caller has just read from this
+    /// slot.
     pub(crate) fn full_count(&self, slot: usize, entry: SwapTableEntry) -> u32 {
         match entry.count() {
             Some(crate::base::limits::SWP_TB_COUNT_MAX) => self.extend().count(self.idx, slot),
@@ -233,26 +234,26 @@ impl<'a> ClusterGuard<'a> {
         }
     }
 
-    /// Returns the extend tables, which hold reference counts over 14.
+    /// Returns the extend tables, which hold the reference counts of slots with more than 14 references.
     pub(crate) fn extend(&self) -> &'a ExtendTables {
         &self.all.extend
     }
 
-    /// Returns the second words of the cluster's table entries, or `None` when the device is not virtual or the
-    /// cluster has no table.
+    /// Returns the table of the second words of the cluster's table entries. Returns `None` when the device is not
+    /// virtual or the cluster has no table.
     #[inline]
     pub(crate) fn virtual_table(&self) -> Option<&'a VirtualTable> {
         self.all.tables.virtual_table(self.ci.table_id()?)
     }
 
-    /// Returns the second word of a slot's table entry, or NONE when the table entries of the cluster have no second
-    /// words.
+    /// Returns the second word of a slot's table entry. Returns NONE when the table entries of the cluster have no
+    /// second words.
     #[inline]
     pub(crate) fn virtual_word(&self, slot: usize) -> VirtualWord {
         self.virtual_table().map_or(VirtualWord::NONE, |table| table.get(slot))
     }
 
-    /// Writes the second word of the table entry of a slot in use. The device is virtual.
+    /// Writes the second word of a slot's table entry. The slot is in use, and the device is virtual.
     #[inline]
     pub(crate) fn set_virtual_word(&mut self, slot: usize, word: VirtualWord) {
         self.virtual_table().expect("a slot in use of a virtual device has two words").set(slot, word);
@@ -262,7 +263,8 @@ impl<'a> ClusterGuard<'a> {
         Some(Cell { cluster: self.idx, table: self.ci.table_id()?, slot })
     }
 
-    /// Returns the owner that is recorded outside the table entry of a slot, or 0 when no owner is recorded there.
+    /// Returns the owner of a slot (the id of the charged group) that is recorded outside the slot's table entry, or
+    /// 0 when no owner is recorded there.
     #[inline]
     pub(crate) fn owner(&self, slot: usize) -> MemcgId {
         match &self.all.owners {
@@ -271,13 +273,15 @@ impl<'a> ClusterGuard<'a> {
         }
     }
 
-    /// Records the owner of `nr` slots outside their entries. With [`Owners::Entry`] the call changes nothing.
+    /// Records `id` as the owner of `nr` slots from `slot` on, outside the table entries. With [`Owners::Entry`] the
+    /// call changes nothing.
     pub(crate) fn set_owner(&mut self, slot: usize, nr: usize, id: MemcgId) {
         let cell = self.cell(slot).expect("slots in use have a table");
         self.all.owners.fill(cell, nr, id);
     }
 
-    /// Returns the number of the attached table, for the check that no two clusters share a table.
+    /// Returns the number of the attached table. `Swap::check` uses the numbers to check that no two clusters share a
+    /// table.
     pub(crate) fn table_number(&self) -> Option<u32> {
         self.ci.table_id().map(|id| id.0.get())
     }

@@ -1,10 +1,11 @@
-//! The index of a device's clusters: the table of each cluster number and, on a dynamic device, the set of existing
-//! cluster numbers. `tests/loom.rs` and `tests/shuttle.rs` check the index.
+//! The index of a device's clusters. For each cluster number, the index has the number of the cluster's table. On a
+//! dynamic device the index also has the set of existing cluster numbers. `tests/loom.rs` and `tests/shuttle.rs`
+//! check the index.
 //!
-//! The words of the index are an array in a mapping. A page of the array takes memory only after the page was
-//! touched, so the page tables of the machine serve as the radix tree. A device that grows gets further mappings.
-//! Three levels of bits beside the array find the lowest free number. Kernel: an allocating xarray; the newest patches
-//! use such a sparse array instead.
+//! The words of the index are one flat array in a memory mapping; a device that grows gets further mappings. A page of
+//! the array takes memory only after its first use, so the array needs no radix tree of its own: the machine's page
+//! tables do the work of one. Three levels of bits beside the array find the lowest free number. Kernel: an allocating
+//! xarray; the newest patches use a sparse array like this one instead.
 
 use std::ops::Range;
 
@@ -19,14 +20,14 @@ use crate::table::ShownTable;
 const WORD_BITS: u32 = u64::BITS;
 const NR_LEVELS: usize = 3;
 
-/// The set of taken numbers. Level 0 has a bit for each number. A bit of a higher level is set when every bit of one
-/// word of the level below is set. Zeroed memory is the empty set. Only the holder of the lock around the set uses
-/// the set.
+/// A set of cluster numbers. Level 0 has one bit for each number. A bit of a higher level is set when all bits of one
+/// word of the level below are set. Zeroed memory is the empty set. Only a thread that holds the lock around the set
+/// may use the set.
 #[derive(Debug)]
 struct Taken {
     levels: [MappedSlice<AtomicU64>; NR_LEVELS],
     len: u32,
-    /// The highest number that was ever taken, plus one.
+    /// The highest number that was ever in the set, plus one.
     end: u32,
 }
 
@@ -60,8 +61,8 @@ impl Taken {
         Some(at * WORD_BITS + (!self.word(level, at)?).trailing_zeros())
     }
 
-    /// Sets or clears the bit of a number. The bit of the next higher level is changed too if all other bits of the
-    /// changed word are set.
+    /// Sets or clears the bit of a number. If all other bits of the changed word are set, the bit of that word in the
+    /// next higher level changes in the same way.
     fn mark(&mut self, number: u32, is_taken: bool) {
         let mut at = number;
         for level in &self.levels {
@@ -96,12 +97,13 @@ impl Taken {
     }
 }
 
-/// The table words that lookups read and, on a dynamic device, the set of cluster numbers in use.
+/// The index: a word for each cluster number, which lookups read without a lock, and on a dynamic device the set of
+/// the cluster numbers in use.
 #[derive(Debug)]
 pub(crate) struct Index {
     words: GrowingSlice<AtomicU64>,
-    /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the lock of the
-    /// xarray.
+    /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the xarray under its
+    /// lock.
     taken: Option<SpinMutex<Taken>>,
 }
 
@@ -111,8 +113,8 @@ impl Index {
         Ok(Self { words: GrowingSlice::with_head(nr as usize, nr as usize)?, taken: None })
     }
 
-    /// Makes an index without clusters for cluster numbers below `capacity`. Numbers below `nr` have words from now on,
-    /// and a higher number gets its word when a cluster takes the number. Errors: `NoMemory` (ENOMEM).
+    /// Makes an index for clusters with numbers below `capacity`, of which none exists yet. Numbers below `nr` have
+    /// words from now on, and a higher number gets its word when a cluster takes the number. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn dynamic(nr: u32, capacity: u32) -> Result<Self> {
         let words = GrowingSlice::with_head(nr as usize, capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
@@ -122,7 +124,7 @@ impl Index {
         self.taken.as_ref().expect("only a dynamic index has a set of taken numbers")
     }
 
-    /// Returns the index word that holds the number of a cluster's table. Lookups read this word. The cluster exists.
+    /// Returns the index word of an existing cluster, which holds the number of the cluster's table.
     #[inline]
     pub(crate) fn shown(&self, idx: ClusterIdx) -> ShownTable<'_> {
         ShownTable(self.words.element(idx.index()))
@@ -134,11 +136,12 @@ impl Index {
         self.words.find_element(idx.index()).map(ShownTable)
     }
 
-    /// Takes the lowest free number of a range and publishes a table under that number. Returns `None` when the range
-    /// has no free number or memory ran out.
+    /// Takes the lowest free cluster number of a range and stores the table number `table` in the index word of that
+    /// number. Returns `None` when the range has no free number or memory ran out.
     ///
-    /// The caller holds the lock of the record with the table's number, so that a lookup that finds the table waits
-    /// for that lock. Locks: the lock of the index. Kernel: `xa_alloc` with limits.
+    /// The caller holds the lock of the cluster record whose number is `table`, so that a lookup that finds the table
+    /// waits for that lock. `prepare` is called before the index word is written. Locks: the lock of the index.
+    /// Kernel: `xa_alloc` with limits.
     pub(crate) fn store_lowest(
         &self,
         range: Range<u32>,
@@ -162,16 +165,16 @@ impl Index {
         taken.remove(idx.0);
     }
 
-    /// Finds a cluster and locks its record. `lock` receives the number of the cluster's table and takes the lock of
-    /// the record with that number; `lock` returns `None` if the record belongs to another cluster by now. The
-    /// function takes no other lock. Kernel: `swap_cluster_lock`.
+    /// Finds a cluster and locks its record. `lock` is called with the number of the cluster's table, and takes the
+    /// lock of the record with that number. `lock` returns `None` if the record no longer belongs to the cluster
+    /// `idx`. The function itself takes no lock. Kernel: `swap_cluster_lock`.
     #[inline]
     pub(crate) fn find<G>(&self, idx: ClusterIdx, lock: impl Fn(u32) -> Option<G>) -> Option<G> {
         loop {
             let table = self.find_shown(idx)?.table()?;
-            // `lock` returns `None` when the record belongs to another cluster by now. The index word changed before
-            // the record got that cluster. `lock` held the record's lock, so the next load of the index word sees the
-            // change.
+            // `lock` returns `None` when the record no longer belongs to the cluster. The index word changes before
+            // the record is given to another cluster, and `lock` held the record's lock, so the next load of the
+            // index word sees the change.
             if let Some(guard) = lock(table) {
                 return Some(guard);
             }
@@ -189,8 +192,8 @@ impl Index {
         self.taken().lock().len
     }
 
-    /// Returns the bytes of the index, in whole pages, that all cluster numbers ever in use have touched: table words
-    /// and bits of the set.
+    /// Returns the memory of the index in bytes: the pages of index words and of bits that all cluster numbers ever
+    /// in use have touched.
     pub(crate) fn touched_bytes(&self) -> u64 {
         let end = self.taken().lock().end;
         let mut nr_words = end;
@@ -202,7 +205,7 @@ impl Index {
         words.map(|nr| crate::containers::zeroed::page_bytes::<AtomicU64>(nr as usize)).sum()
     }
 
-    /// Returns the bytes of the table words of an index whose clusters all exist.
+    /// Returns the bytes of all words of an index whose clusters all exist from swapon on.
     pub(crate) fn fixed_bytes(&self) -> u64 {
         self.words.head_bytes()
     }

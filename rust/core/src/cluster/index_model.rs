@@ -1,5 +1,5 @@
-//! Compares the index with an ordered set. Other tests find clusters by number while other threads create and destroy
-//! clusters.
+//! Tests of the index of clusters. A random sequence of steps compares the index with an ordered set. Further tests
+//! find clusters by number while other threads create and destroy clusters.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,11 +13,12 @@ use crate::table::{OwnerForm, Shadow, SwapTableEntry};
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Takes up to `nr` free numbers of a range. Fields: `nr`, start and end of the range.
+    /// Stores up to `nr` clusters in a range, each under the lowest free number. Fields: `nr`, start and end of the
+    /// range.
     Store(u32, u32, u32),
-    /// Erases up to `nr` members of the set. Fields: `nr`, rank of the member to erase each time.
+    /// Erases up to `nr` members of the set. Fields: `nr`, rank of the member that is erased each time.
     Erase(u32, usize),
-    /// Asks whether a number is a member, and for the first member from that number on.
+    /// Asks whether a number is a member, and which is the first member from that number on.
     Look(u32),
 }
 
@@ -106,8 +107,8 @@ fn bytes_are_those_of_the_pages_touched() {
     assert_eq!(index.touched_bytes(), 5 * 4096, "an erased number keeps its word, because the word counts the uses");
 }
 
-/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster, in a loop until
-/// `end`.
+/// Creates a cluster, marks its first slot with the cluster's number, and destroys the cluster; repeats these steps
+/// until the time `end`.
 fn come_and_go(clusters: &Clusters, end: Instant) {
     while Instant::now() < end {
         let mut ci = clusters.create().expect("more numbers than threads");
@@ -149,8 +150,8 @@ fn a_lock_by_number_is_that_clusters_or_there_is_none() {
     assert_eq!((clusters.nr_live(), clusters.nr_tables().0), (0, 0));
 }
 
-/// A lookup reads the index, and then the lookup's cluster is destroyed. The lookup must not take the record of that
-/// cluster, neither while the record is dead nor when the record belongs to a new cluster.
+/// A lookup reads from the index the number of a cluster's record, and then the cluster is destroyed. The lookup must
+/// not accept the record, neither while the record is dead nor when the record belongs to a new cluster.
 #[test]
 fn a_record_that_is_dead_or_another_clusters_is_not_taken_for_the_old_one() {
     let clusters = Clusters::dynamic(2, OwnerForm::Entry, false).expect("memory");

@@ -1,8 +1,8 @@
-//! The lists of a device: free, nonfull and frag by order, full, discard. Clusters are added at the tail and taken
-//! from the head. Unlinking is O(1).
+//! The lists of clusters of a device: free, full, discard, and for each order a nonfull list and a frag list.
+//! Clusters are added at the tail and taken from the head. Unlinking is O(1).
 //!
-//! Clusters that were never used since swapon are on the free list without links. A cursor represents all these
-//! clusters, and they stand in front of the clusters that were freed later. Turning on a device of 1 TiB therefore
+//! Clusters that were never used since swapon are on the free list without links. A cursor names the next of these
+//! clusters, and all of them come before the clusters that were freed later. A swapon of a device of 1 TiB therefore
 //! touches no cluster.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,9 +19,9 @@ use crate::containers::index_list::{IndexList, Links, NIL};
 pub enum ListId {
     /// Empty clusters.
     Free,
-    /// Clusters with a slot that was freed after the last allocation from the cluster.
+    /// Clusters in which a slot was freed after the last allocation from the cluster.
     Nonfull(Order),
-    /// Clusters without a slot that was freed after the last allocation from the cluster.
+    /// Clusters in which no slot was freed after the last allocation from the cluster.
     Frag(Order),
     /// Clusters without a free slot.
     Full,
@@ -42,7 +42,7 @@ impl ListId {
         }
     }
 
-    /// Returns the flag of clusters on this list.
+    /// Returns the flag that clusters on this list have.
     pub const fn flag(self) -> ClusterFlag {
         match self {
             Self::Free => ClusterFlag::Free,
@@ -77,13 +77,14 @@ words! {
     pub enum FreeOrder: "free_order" {
         /// In the order of cluster numbers, as in kernel 6.18 and later.
         Ascending = "ascending",
-        /// The order of kernels up to 6.17: the cluster numbers stand in a table with 32 columns, and the order goes
-        /// down each column in turn.
+        /// The order of kernels up to 6.17. The cluster numbers stand row by row in a table with 32 columns, and the
+        /// order goes down the columns, one column after the other.
         Columns = "columns",
     }
 }
 
-/// The clusters that were never used: all clusters from `next` on, in the order of `order`.
+/// The clusters that were never used: the cluster `next`, and all clusters after `next` in the free list order
+/// `order`.
 #[derive(Debug)]
 struct Untouched {
     next: Option<ClusterIdx>,
@@ -153,7 +154,7 @@ struct Head {
     len: u32,
 }
 
-/// All lists of one device. A caller with `&mut` holds the list lock.
+/// All lists of one device. A caller that has `&mut Lists` holds the list lock.
 #[derive(Debug)]
 pub(super) struct Lists {
     heads: [Head; NR_LISTS],
@@ -180,17 +181,17 @@ impl Lists {
         head.len -= 1;
     }
 
-    /// Unlinks the first cluster whose lock is free, and returns that cluster with its lock held.
+    /// Unlinks the first cluster of a list whose cluster lock is free, and returns that cluster locked.
     pub(super) fn take_first_lockable<'a>(&mut self, all: &'a Clusters, list: ListId) -> Option<ClusterGuard<'a>> {
         if list == ListId::Free {
             while let Some(idx) = self.next_untouched(all) {
-                // Only a device that is not dynamic has untouched clusters. On such a device a record has the number
-                // of its cluster.
+                // Only a device that is not dynamic has untouched clusters. On such a device the record number of a
+                // cluster is the cluster number.
                 let record = RecordId(idx.0);
                 match all.try_lock(record) {
                     Some(ci) => return Some(ci),
-                    // Another thread holds the lock of this cluster. The scan skips the cluster, which becomes an
-                    // ordinary free cluster.
+                    // Another thread holds the lock of this untouched cluster, so the scan links the cluster to the
+                    // free list and goes on.
                     None => self.link_tail(all, ListId::Free, record),
                 }
             }
@@ -216,8 +217,8 @@ impl Lists {
         Some(RecordId(first))
     }
 
-    /// Returns the cluster at the cursor and advances the cursor. The cursor skips partly bad clusters, because these
-    /// clusters were never free.
+    /// Returns the cluster at the cursor, which is the next untouched cluster, and advances the cursor. The cursor
+    /// skips clusters with bad slots, because swapon did not put these clusters on the free list.
     fn next_untouched(&mut self, all: &Clusters) -> Option<ClusterIdx> {
         while let Some(idx) = self.untouched.next {
             self.untouched.next = self.untouched.after(idx);
@@ -229,7 +230,7 @@ impl Lists {
     }
 
     fn is_free(ci: &SwapCluster) -> bool {
-        // Relaxed: a never-used cluster's flag was last written at swapon.
+        // Relaxed: the flag of a never-used cluster was last written at swapon.
         ClusterFlag::from_stored(ci.flag.load(Relaxed)) == ClusterFlag::Free
     }
 
@@ -237,7 +238,8 @@ impl Lists {
         self.untouched.contains(idx) && Self::is_free(all.array.element(idx.index()))
     }
 
-    /// Returns the number of linked clusters of a list; untouched clusters of the free list are not linked.
+    /// Returns the number of linked clusters of a list. The untouched clusters of the free list are not linked and do
+    /// not count.
     pub(super) fn len(&self, list: ListId) -> u32 {
         self.heads[list.index()].len
     }

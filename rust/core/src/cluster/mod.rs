@@ -1,12 +1,14 @@
-//! Clusters: each cluster has 512 slots under one lock. The clusters of a device are on the device's lists.
+//! Clusters: a cluster is 512 slots under one lock. Each device has lists of its clusters, such as the free list and
+//! the full list.
 //!
-//! `SwapCluster` consists of plain atomics, because half a million clusters must start as untouched zero pages. The
-//! lock of a cluster makes its atomics consistent, and only `ClusterGuard` changes a cluster.
+//! A `SwapCluster` consists of plain atomics, because the half a million clusters of a device of 1 TiB must be valid
+//! as untouched zero pages. The lock of a cluster makes its atomics consistent, and only `ClusterGuard` changes a
+//! cluster.
 //!
 //! On a dynamic device clusters are created and destroyed, and the index holds the numbers of the existing clusters.
-//! There a record has the number of its table, because records and tables come from one pool. The record stays mapped
-//! as long as the device exists. A lookup that comes too late therefore finds a dead record or the record of another
-//! cluster.
+//! On such a device a cluster's record and its table have the same number, because both come from one pool. A record
+//! stays mapped as long as the device exists. A lookup whose cluster is destroyed meanwhile therefore finds a dead
+//! record, or the record of another cluster.
 
 mod guard;
 mod index;
@@ -33,30 +35,31 @@ use list::Lists;
 pub use list::{FreeOrder, ListId};
 
 words! {
-    /// The list of a cluster, or the reason why the cluster is on no list. Kernel: `enum swap_cluster_flags`; the
-    /// order of values matters.
+    /// The list on which a cluster is, or the reason why the cluster is on no list. Kernel: `enum
+    /// swap_cluster_flags`. The code compares flags by the order of the variants.
     #[derive(PartialOrd, Ord)]
     #[repr(u8)]
     pub enum ClusterFlag: "cluster flag" {
-        /// Off-list: a CPU isolated the cluster.
+        /// On no list: a CPU has isolated the cluster.
         None = "none",
         /// On the free list, without a table.
         Free = "free",
         /// On a nonfull list: a slot of the cluster was freed after the last allocation from the cluster.
         Nonfull = "nonfull",
-        /// On a frag list: slots were allocated or a scan failed after the last free in the cluster.
+        /// On a frag list: after the last free in the cluster, slots were allocated or a scan found no free run.
         Frag = "frag",
         /// On the full list: the cluster has no free slot.
         Full = "full",
         /// Empty: the cluster waits for a discard.
         Discard = "discard",
-        /// Destroyed, which happens on a dynamic device only: all other fields of the record are meaningless.
+        /// Destroyed, on a dynamic device only. All other fields of the record are meaningless.
         Dead = "dead",
     }
 }
 
 impl ClusterFlag {
-    /// Stores `Free` as 0, because zero memory must read as a free cluster.
+    /// Returns the stored form of the flag. The stored form of `Free` is 0, because zeroed memory must read as free
+    /// clusters.
     const fn stored(self) -> u8 {
         self as u8 ^ Self::Free as u8
     }
@@ -74,16 +77,16 @@ impl ClusterFlag {
     }
 }
 
-/// The number of a cluster's record: the cluster's number on a fixed device, or the number of the cluster's table on
-/// a dynamic device. List links are record numbers.
+/// The number of a cluster's record. On a fixed device it is the cluster's number, and on a dynamic device it is the
+/// number of the cluster's table. List links are record numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct RecordId(u32);
 
 /// State of one cluster. Kernel: `struct swap_cluster_info`; differs: list links are record numbers, the extend table
-/// is found by number, and the flag is stored so that zero means free.
+/// of a cluster is found by the cluster's number, and the flag is stored so that zero means free.
 ///
-/// Relaxed accesses suffice for all fields but the links, because these fields change only under `lock`. The device's
-/// list lock protects the links. Lookups without the lock read `Clusters::index` instead.
+/// Relaxed accesses suffice: the links change only under the device's list lock, and all other fields change only
+/// under `lock`. Lookups without the lock read `Clusters::index` instead.
 #[derive(Debug)]
 #[repr(C, align(32))]
 pub(crate) struct SwapCluster {
@@ -95,8 +98,8 @@ pub(crate) struct SwapCluster {
     next: AtomicU32,
     /// Number of the attached table, 0 when no table is attached.
     table: AtomicU32,
-    /// The mark of direct use: 1 after the cluster handed out a slot that does not back a virtual slot, until the
-    /// cluster is empty. Such a slot may have an owner.
+    /// The mark of direct use. The mark is 1 from the moment when the cluster hands out a slot that does not back a
+    /// virtual slot until the cluster is empty. Such a slot can have an owner.
     is_direct: AtomicU8,
     /// The cluster's number, on a dynamic device. Kernel: `struct swap_cluster_info_dynamic`.
     index: AtomicU32,
@@ -124,8 +127,8 @@ pub(crate) struct Clusters {
     /// Whether clusters are created and destroyed on demand.
     is_dynamic: bool,
     array: GrowingSlice<SwapCluster>,
-    /// A second copy of the table numbers, for lookups without a lock. A lookup needs no other field of a cluster,
-    /// and a cache line of this copy serves four times as many clusters as a cache line of `array`.
+    /// The table numbers of the clusters a second time, for lookups without a lock. A lookup reads no other field of
+    /// a cluster, and a cache line of `index` serves four times as many clusters as a cache line of `array`.
     index: Index,
     tables: TablePool,
     extend: ExtendTables,
@@ -134,18 +137,19 @@ pub(crate) struct Clusters {
     lists: SpinMutex<Lists>,
     /// Number of clusters without a free slot; the device is full when all clusters are full.
     nr_full: AtomicU32,
-    /// Every cluster number is below this value.
+    /// An upper bound of the cluster numbers: every cluster number is below this value.
     nr: AtomicU32,
-    /// Only clusters below this number may be allocated from; the value is below `nr` while a device shrinks.
+    /// Only clusters below this number may hand out slots. The value is below `nr` while the device shrinks.
     nr_open: AtomicU32,
-    /// Largest number of clusters that may exist at a time; tests use a small value to simulate lack of memory.
+    /// Largest number of clusters that may exist at a time. Tests set a small value to simulate lack of memory.
     max_live: AtomicU32,
-    /// Number of clusters in direct use. Other clusters back virtual slots only and need no owners.
+    /// Number of clusters with the mark of direct use. All other clusters in use back virtual slots only, and need no
+    /// owners.
     nr_direct: AtomicU32,
 }
 
 impl Clusters {
-    /// Makes `nr` clusters, all free. Errors: `NoMemory` (ENOMEM).
+    /// Makes the clusters of a fixed device: `nr` clusters, all free. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(nr: u32, free_order: FreeOrder, owners: OwnerForm) -> Result<Self> {
         Ok(Self {
             is_dynamic: false,
@@ -163,9 +167,9 @@ impl Clusters {
         })
     }
 
-    /// Makes an empty device of up to `nr` clusters, which are created and destroyed on demand. The device reserves
-    /// address space by its size, for tables of at most [`POOL_TABLES_HEAD_MAX`] clusters, and takes no memory yet. A
-    /// cluster beyond the reserved space reserves more. With `is_virtual` each table entry has a second word. Errors:
+    /// Makes the clusters of a dynamic device: none yet, and later up to `nr` clusters, which are created and
+    /// destroyed on demand. The call reserves address space by the size of the device, for tables of at most
+    /// [`POOL_TABLES_HEAD_MAX`] clusters, and takes no memory yet. A cluster beyond the reserved space reserves more. With `is_virtual` each table entry has a second word. Errors:
     /// `NoMemory` (ENOMEM).
     ///
     /// [`POOL_TABLES_HEAD_MAX`]: crate::base::limits::POOL_TABLES_HEAD_MAX
@@ -188,7 +192,8 @@ impl Clusters {
         self.is_dynamic
     }
 
-    /// Returns the number of clusters, or on a dynamic device the number of clusters that the device may have.
+    /// Returns the number of clusters of the device. For a dynamic device, returns the number of clusters that the
+    /// device may have.
     pub(crate) fn len(&self) -> u32 {
         // Relaxed: the value changes only while every CPU is stopped.
         self.nr.load(Ordering::Relaxed)
@@ -199,13 +204,15 @@ impl Clusters {
         self.nr.store(nr, Ordering::Relaxed);
     }
 
-    /// Returns the limit of cluster numbers for allocation: only clusters with a lower number may be allocated from.
+    /// Returns the bound of cluster numbers for allocation: only clusters with a number below the bound may hand out
+    /// slots.
     pub(crate) fn nr_open(&self) -> u32 {
         // Relaxed: as in `len`.
         self.nr_open.load(Ordering::Relaxed)
     }
 
-    /// Allows allocation only from clusters below `nr`; clusters from `nr` on count as full. Every CPU is stopped.
+    /// Sets the bound of cluster numbers for allocation to `nr`. Clusters from `nr` on count as full. Every CPU is
+    /// stopped.
     pub(crate) fn set_open(&self, nr: u32) {
         self.nr_open.store(nr, Ordering::Relaxed);
         for idx in self.live() {
@@ -222,25 +229,25 @@ impl Clusters {
     /// Limits the number of existing clusters to `nr`. The creation of more clusters then fails as if memory had run
     /// out.
     pub(crate) fn set_max_live(&self, nr: u32) {
-        // Relaxed: the value is independent of other memory.
+        // Relaxed: no thread concludes anything about other memory from this value.
         self.max_live.store(nr, Ordering::Relaxed);
     }
 
     /// Creates a cluster with the lowest free number. The cluster is locked, has a table and is on no list. Returns
-    /// `None` when every number is taken or memory ran out. Kernel: `alloc_swap_scan_dynamic` up to its scan;
-    /// differs: the cluster is locked before the index publishes the cluster.
+    /// `None` when every number is in use or memory has run out. Kernel: the part of `alloc_swap_scan_dynamic` before
+    /// its scan; differs: the cluster is locked before the index publishes the cluster.
     ///
     /// The caller holds no cluster lock. Locks: the lock of the new cluster, the lock of the pool and the lock of the
     /// index.
     pub(crate) fn create(&self) -> Option<ClusterGuard<'_>> {
-        // Relaxed: the value is independent of other memory.
+        // Relaxed: no thread concludes anything about other memory from `max_live`.
         let id = self.tables.take_below(self.max_live.load(Ordering::Relaxed))?;
         if self.array.map_element(id.0.get() as usize).is_err() || self.owners.map_table(id).is_err() {
             self.tables.release(id);
             return None;
         }
         let (record, ci) = (RecordId(id.0.get()), self.array.element(id.0.get() as usize));
-        // A late lookup of the cluster that had this record before may still hold the record's lock for a moment.
+        // A lookup of the destroyed cluster that had this record can still hold the record's lock for a moment.
         ci.lock.lock();
         let prepare = |idx: ClusterIdx| {
             ci.index.store(idx.0, Ordering::Relaxed);
@@ -283,16 +290,16 @@ impl Clusters {
         (guard.flag() != ClusterFlag::Dead && ci.index.load(Ordering::Relaxed) == idx.0).then_some(guard)
     }
 
-    /// Takes the lock of a cluster that cannot be destroyed, because the caller holds a reference to a slot of the
-    /// cluster or the lock of a folio that a slot of the cluster caches. Panics: when the cluster does not exist.
+    /// Takes the lock of a cluster that cannot be destroyed now: the caller holds a reference to a slot of the
+    /// cluster, or the lock of a folio whose slots are in the cluster. Panics when the cluster does not exist.
     #[inline]
     pub(crate) fn lock_used(&self, idx: ClusterIdx) -> ClusterGuard<'_> {
         self.lock(idx).expect("a cluster with slots in use stays")
     }
 
     /// Returns the clusters that were ever used or, on a dynamic device, the clusters that exist, in ascending order.
-    /// Other threads may create and destroy clusters meanwhile. Locks: the list lock or the lock of the index, for
-    /// each cluster.
+    /// Other threads can create and destroy clusters during the iteration. Locks, for each cluster: the list lock, or
+    /// on a dynamic device the lock of the index.
     pub(crate) fn live(&self) -> impl Iterator<Item = ClusterIdx> {
         self.live_from(0)
     }
@@ -312,19 +319,21 @@ impl Clusters {
 
     /// Returns the number of the cluster whose record is on a list. The caller holds the list lock.
     fn idx_of(&self, record: RecordId) -> ClusterIdx {
-        // Relaxed: a cluster is taken off its list before another cluster gets the record.
+        // Relaxed: a record is taken off its list before it is given to another cluster, and the caller holds the
+        // list lock.
         let dynamic = || self.array.element(record.0 as usize).index.load(Ordering::Relaxed);
         ClusterIdx(if self.is_dynamic() { dynamic() } else { record.0 })
     }
 
-    /// Takes the lock of a cluster on a list if no thread holds the lock. The caller holds the list lock.
+    /// Takes the lock of a listed cluster if the lock is free. Returns `None` if another thread holds the lock. The
+    /// caller holds the list lock.
     fn try_lock(&self, record: RecordId) -> Option<ClusterGuard<'_>> {
         let ci = self.array.element(record.0 as usize);
         ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
-    /// Calls `look`, without a lock, with the table of a slot's cluster and the index of the slot in its cluster.
-    /// Returns `None` when the cluster has no table.
+    /// Calls `look`, without a lock, with the table of the slot's cluster and with the index of the slot in the
+    /// cluster. Returns `None` when the cluster has no table.
     #[inline]
     fn with_table<T>(&self, offset: SwpOffset, look: impl Fn(TableId, usize) -> T) -> Option<T> {
         let table = |id| TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
@@ -338,16 +347,16 @@ impl Clusters {
         entry.unwrap_or(SwapTableEntry::NULL)
     }
 
-    /// Reads the second word of a slot's table entry without a lock; the word is a hint. Returns NONE when the
-    /// cluster has no table or the device has no second words.
+    /// Reads the second word of a slot's table entry without a lock; the word is a snapshot. Returns NONE when the
+    /// cluster has no table or the table entries of the device have no second words.
     pub(crate) fn virtual_word(&self, offset: SwpOffset) -> VirtualWord {
         let word = self.with_table(offset, |id, slot| Some(self.tables.virtual_table(id)?.get(slot)));
         word.flatten().unwrap_or(VirtualWord::NONE)
     }
 
-    /// Records in the Pointer of a real slot whether the virtual slot that the Pointer names has references. The
-    /// caller holds the lock of the virtual slot's cluster, which keeps the real slot in use. Kernel: the atomic or /
-    /// and-not on the reverse map.
+    /// Records in the table entry of a real slot whether its virtual slot has references. The table entry of a real
+    /// slot that backs a virtual slot is a Pointer, which names the virtual slot. The caller holds the lock of the
+    /// virtual slot's cluster, which keeps the real slot in use. Kernel: the atomic or / and-not on the reverse map.
     pub(crate) fn mark_holder(&self, offset: SwpOffset, holder: Holder) {
         let marked = self.with_table(offset, |id, slot| self.tables.table(id).mark_holder(slot, holder));
         marked.expect("a slot in use has a table");
@@ -355,8 +364,8 @@ impl Clusters {
 
     /// Returns whether every cluster is full.
     pub(crate) fn are_all_full(&self) -> bool {
-        // SeqCst, as all accesses to the counter: if one thread makes the device full and another thread frees a slot
-        // at the same time, at least one of these threads sees the counter that the other thread wrote.
+        // SeqCst, as all accesses to the counter: if one thread makes the device full while another thread frees a
+        // slot, at least one of the two threads sees the other's change of the counter.
         self.nr_full.load(Ordering::SeqCst) == self.len()
     }
 
@@ -374,12 +383,12 @@ impl Clusters {
     }
 
     /// Removes the head of the discard list. The flag of the cluster stays `Discard`, so that no CPU allocates from
-    /// the cluster because of a hint.
+    /// the cluster even if the CPU's allocation hint names the cluster.
     pub(crate) fn take_discard(&self) -> Option<ClusterIdx> {
         self.lists.lock().pop_first(self, ListId::Discard).map(|record| self.idx_of(record))
     }
 
-    /// Returns whether a list has linked clusters.
+    /// Returns whether a list has linked clusters. The untouched clusters of the free list are not linked.
     pub(crate) fn has(&self, list: ListId) -> bool {
         self.lists.lock().len(list) > 0
     }
@@ -389,25 +398,26 @@ impl Clusters {
         self.lists.lock().iter(self, list)
     }
 
-    /// Returns the linked clusters of a list; untouched clusters of the free list are not linked.
+    /// Returns the linked clusters of a list. The untouched clusters of the free list are not linked.
     pub(crate) fn linked(&self, list: ListId) -> Vec<ClusterIdx> {
         self.lists.lock().linked(self, list)
     }
 
-    /// Returns whether a cluster was never used since swapon: the cluster is free, and its memory was never touched.
+    /// Returns whether a cluster is untouched: the cluster is free, and its memory was not touched since swapon.
     pub(crate) fn is_untouched(&self, idx: ClusterIdx) -> bool {
         self.lists.lock().is_untouched(self, idx)
     }
 
-    /// Puts a partly bad cluster on `nonfull[0]`. swapon calls this function once for each such cluster, in ascending
-    /// order.
+    /// Puts a cluster with some bad slots on the nonfull list of order 0. swapon calls this function once for each
+    /// such cluster, in ascending order.
     pub(crate) fn list_bad(&self, idx: ClusterIdx) {
         let mut ci = self.lock_used(idx);
         ci.set_flag(ClusterFlag::None);
         ci.move_to(ListId::Nonfull(Order::ZERO));
     }
 
-    /// Returns the bytes of the clusters and their table words, which exist from swapon on; 0 for a dynamic device.
+    /// Returns the bytes of the clusters and their index words, which are allocated at swapon. Returns 0 for a
+    /// dynamic device.
     pub(crate) fn static_bytes(&self) -> u64 {
         match self.is_dynamic() {
             true => 0,
@@ -435,8 +445,8 @@ impl Clusters {
         (self.tables.attached(), self.tables.hot())
     }
 
-    /// Returns the bytes of owners outside the table entries: first the bytes that exist from swapon on, then the
-    /// bytes of clusters in use.
+    /// Returns the bytes that owners outside the table entries take: the first number is the bytes that are allocated
+    /// at swapon, the second number is the bytes for the clusters in use.
     pub(crate) fn owner_bytes(&self) -> (u64, u64) {
         // Relaxed: the value is only displayed.
         self.owners.bytes(self.nr_direct.load(Ordering::Relaxed))

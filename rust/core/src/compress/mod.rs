@@ -37,9 +37,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Finds an algorithm by the kernel's name. `level` applies only to algorithms with levels. Errors: `UnknownName`
-    /// (EINVAL) when the build does not have the algorithm; `OutOfRange` (EINVAL) when the algorithm does not have
-    /// the level.
+    /// Finds an algorithm by the name that the kernel uses. `level` must be `None` for an algorithm without levels.
+    /// Errors: `UnknownName` (EINVAL) when the build does not have the algorithm; `OutOfRange` (EINVAL) when the
+    /// algorithm does not have the level.
     pub fn from_name(name: &str, level: Option<i32>) -> Result<Self> {
         match (name, level) {
             ("lz4", None) => Ok(Self::Lz4),
@@ -53,7 +53,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the kernel's name of the algorithm.
+    /// Returns the name that the kernel uses for the algorithm.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lz4 => "lz4",
@@ -74,8 +74,8 @@ impl Algorithm {
     }
 }
 
-/// Memory that a thread keeps from one page to the next page, so that compression allocates no memory and takes no
-/// lock.
+/// The scratch memory of a thread. The thread keeps it from one page to the next, so that compression allocates no
+/// memory and takes no lock.
 pub(crate) struct Scratch {
     table: CompressTable,
     out: Box<[u8]>,
@@ -93,7 +93,8 @@ impl Scratch {
         }
     }
 
-    /// Compresses a page. Returns `None` when the compressor fails or the data does not fit the scratch memory.
+    /// Compresses a page into the scratch memory. Returns `None` when the compressor fails or the compressed data
+    /// does not fit the scratch memory.
     #[inline]
     pub(crate) fn compress(&mut self, algorithm: Algorithm, page: &[u8]) -> Option<&[u8]> {
         let bytes = match algorithm {
@@ -122,8 +123,8 @@ pub(crate) fn with_scratch<R>(body: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(body)
 }
 
-/// Decompresses data into a page. Data with the size of a whole page is copied, because such data is not compressed.
-/// Returns whether the result is one whole page.
+/// Decompresses data into `page`. Data of the size of a whole page is not compressed and is copied. Returns whether
+/// the result is one whole page.
 #[inline]
 pub(crate) fn decompress(algorithm: Algorithm, data: &[u8], page: &mut [u8]) -> bool {
     let bytes = match algorithm {

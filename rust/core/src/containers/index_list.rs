@@ -1,27 +1,27 @@
 //! A doubly linked list whose links are element numbers and are stored inside the elements. Kernel: `struct
 //! list_head`.
 
-/// The number of no element: every storage of elements is shorter.
+/// The number that means "no element". No element has this number, because every array of elements is shorter.
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// The links of elements that can be on a list. Each element has a number.
+/// Access to the links of the elements that can be on a list. Each element has a number.
 pub(crate) trait Links {
-    /// Returns the neighbours of an element that is on a list: the previous element, then the next element. A
-    /// neighbour is [`NIL`] at an end of the list.
+    /// Returns the numbers of the previous and the next element for an element that is on a list. The number is
+    /// [`NIL`] at an end of the list.
     fn links(&self, at: u32) -> (u32, u32);
 
-    /// Sets the previous and the next neighbour of an element.
+    /// Sets the previous and the next neighbour of the element `at`.
     fn set_links(&mut self, at: u32, prev: u32, next: u32);
 
-    /// Sets the previous neighbour of the element `at`. Returns whether the element exists; it does not for [`NIL`].
+    /// Sets the previous neighbour of the element `at`. Returns false when there is no element `at`, as for [`NIL`].
     fn set_prev(&mut self, at: u32, prev: u32) -> bool;
 
-    /// Sets the next neighbour of the element `at`. Returns whether the element exists; it does not for [`NIL`].
+    /// Sets the next neighbour of the element `at`. Returns false when there is no element `at`, as for [`NIL`].
     fn set_next(&mut self, at: u32, next: u32) -> bool;
 }
 
-/// The first and the last element of a list. The caller of each method passes the links of all elements and holds the
-/// lock of the list.
+/// A list: the numbers of its first and its last element. The caller of each method passes the links of all elements
+/// and holds the lock that protects the list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexList {
     first: u32,

@@ -1,4 +1,4 @@
-//! Small containers over the newtypes of `base`. None of them depends on swap.
+//! Small containers over the newtypes of `base`. None of these containers depends on swap.
 
 pub(crate) mod growing;
 pub(crate) mod index_list;

@@ -3,13 +3,13 @@
 use crate::base::error::{Result, SwapError};
 use crate::base::types::Order;
 
-/// The orders that a swap-in may use, one bit per order. Order 0 is allowed even when bit 0 is clear. Kernel: the
-/// `orders` mask.
+/// The folio orders that a swap-in may use, one bit per order. A swap-in may use order 0 even when bit 0 is clear.
+/// Kernel: the `orders` mask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Orders(u16);
 
 impl Orders {
-    /// The set with order 0 alone: its mask is 0.
+    /// The mask 0, with which a swap-in may use order 0 only.
     pub const ZERO: Self = Self(0);
 
     /// Returns the set that contains one order. A swap-in may still fall back to order 0.
@@ -47,13 +47,13 @@ impl Orders {
         Self(self.0 & !(1 << order.get()))
     }
 
-    /// Removes order 9, because a folio of order 9 fills a whole page table. Kernel: `THP_ORDERS_ALL_ANON` below the
-    /// PMD's order.
+    /// Removes order 9, because a folio of order 9 fills a whole page table, which a PMD entry maps in the kernel.
+    /// Kernel: the orders of `THP_ORDERS_ALL_ANON` below the PMD order.
     pub(crate) fn below_pmd(self) -> Self {
         self.without(Order::MAX)
     }
 
-    /// Returns whether the mask is 0; then only order 0 is allowed.
+    /// Returns whether the mask is 0. With this mask a swap-in may use order 0 only.
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }

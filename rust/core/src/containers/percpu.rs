@@ -1,5 +1,5 @@
-//! One value per CPU behind one lock per CPU. The CPU is an argument of each call and is never derived from the
-//! thread.
+//! One value per CPU, each behind its own lock. The CPU is an argument of each call, and does not depend on the CPU
+//! on which the thread runs.
 
 use crossbeam_utils::CachePadded;
 
@@ -13,7 +13,8 @@ use crate::base::types::CpuId;
 pub(crate) struct PerCpu<T>(Box<[CachePadded<SpinMutex<T>>]>);
 
 impl<T> PerCpu<T> {
-    /// Makes a value for each CPU. Errors: `BadNrCpus` (EINVAL) when `nr_cpus` is 0 or greater than [`MAX_CPUS`].
+    /// Makes the value of each CPU with `init`. Errors: `BadNrCpus` (EINVAL) when `nr_cpus` is 0 or greater than
+    /// [`MAX_CPUS`].
     pub(crate) fn new(nr_cpus: usize, mut init: impl FnMut(CpuId) -> T) -> Result<Self> {
         if nr_cpus == 0 || nr_cpus > MAX_CPUS {
             return Err(SwapError::BadNrCpus(nr_cpus));
@@ -35,14 +36,15 @@ impl<T> PerCpu<T> {
         }
     }
 
-    /// Takes the locks of all CPUs in ascending order and returns all guards. No operation runs while the guards
-    /// exist.
+    /// Takes the locks of all CPUs in ascending order and returns all guards. No operation that needs a local lock
+    /// runs while the guards exist.
     pub(crate) fn lock_all(&self) -> Vec<SpinGuard<'_, T>> {
         self.0.iter().map(|slot| slot.lock()).collect()
     }
 
-    /// Visits the value of every CPU in ascending order under that CPU's lock, one lock at a time. A call whose
-    /// visitor does nothing waits until every operation that ran at the start of the call has ended (a grace period).
+    /// Calls `visit` with the value of every CPU, in ascending order, under that CPU's lock, one lock at a time. With
+    /// a `visit` that does nothing, the call waits until every section under a local lock that was running at the
+    /// start of the call has ended (a grace period).
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&mut T)) {
         self.0.iter().for_each(|slot| visit(&mut slot.lock()));
     }

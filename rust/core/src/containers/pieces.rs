@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// Splits a range at the multiples of `SIZE`: a range of slots at cluster borders, or a range of bytes at page
-/// borders.
+/// Splits a range at the multiples of `SIZE`. Callers split ranges of slots at cluster borders, and ranges of bytes
+/// at page borders.
 pub(crate) fn pieces<const SIZE: u64>(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let Range { start: mut at, end } = range;
     std::iter::from_fn(move || {

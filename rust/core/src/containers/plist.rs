@@ -1,4 +1,4 @@
-//! A list sorted by priority. Elements of equal priority keep the order of insertion, and requeueing rotates elements
+//! A list sorted by priority. Devices of equal priority are in the order of insertion, and a requeue rotates devices
 //! of equal priority.
 
 use crate::base::types::SwpType;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Smallest capacity of a hash table, in elements, that a removal lowers.
+/// A removal does not shrink a hash table whose capacity is at most this number of elements.
 const CAPACITY_MIN: usize = 64;
 
-/// Removes an element, and halves the capacity of the table when less than a quarter of the capacity is used. The
-/// time of the copies is a constant for each removal, because half of the elements leave between two copies.
+/// Removes an element, and halves the capacity of the table when less than a quarter of the capacity is used. A
+/// shrink copies all elements, but the average time of a removal is constant, because between two shrinks half of the
+/// elements are removed.
 pub(crate) fn remove_and_shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: &K) -> Option<V> {
     let removed = map.remove(key);
     if map.capacity() > CAPACITY_MIN && map.len() * 4 < map.capacity() {

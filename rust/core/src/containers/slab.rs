@@ -1,16 +1,16 @@
-//! Items that are found by number. An item has the same number from its insertion to its removal. The items lie in
-//! chunks of 64, and the memory of a chunk without items is given back.
+//! Items that are found by number. An item keeps its number from its insertion to its removal. The items are in
+//! chunks of 64, and the memory of a chunk without items is freed.
 
 use super::index_list::{IndexList, Links, NIL};
 
 /// Number of items in one chunk: one bit of a word for each item.
 pub(crate) const CHUNK: u32 = u64::BITS;
 
-/// The items of 64 numbers. A chunk with a free number is on one list: `with_room` when the chunk has memory, and
-/// `vacant` when the chunk has no memory.
+/// A chunk: the items with 64 consecutive numbers. A chunk with a free number is on one of the slab's two lists: on
+/// `with_room` when the chunk has memory, and on `vacant` when the chunk has no memory.
 #[derive(Debug)]
 struct Chunk<T> {
-    /// The items; empty while the chunk has no memory.
+    /// The items. The slice is empty while the chunk has no memory.
     items: Box<[T]>,
     /// One bit for each number in use.
     used: u64,
@@ -38,14 +38,14 @@ impl<T> Links for &mut [Chunk<T>] {
     }
 }
 
-/// Items under numbers from 0 on. Kernel: a `kmem_cache`; differs: an item is found by number.
+/// Items that are found by numbers from 0 on. Kernel: a `kmem_cache`; differs: an item is found by number.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     chunks: Vec<Chunk<T>>,
     with_room: IndexList,
     vacant: IndexList,
-    /// Memory of the chunk that became empty last. The slab keeps this memory, so that an insertion and a removal in
-    /// turn do not call the system's allocator.
+    /// Memory of the chunk that became empty last. The slab keeps this memory, so that alternating insertions and
+    /// removals of one item do not call the system's allocator.
     spare: Box<[T]>,
     /// Number of chunks with memory, without `spare`.
     nr_chunks: u32,
@@ -60,13 +60,13 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T: Default> Slab<T> {
-    /// Returns the item of a number that is in use.
+    /// Returns the item with the given number. The number is in use.
     #[inline]
     pub(crate) fn get(&self, number: u32) -> &T {
         &self.chunks[(number / CHUNK) as usize].items[(number % CHUNK) as usize]
     }
 
-    /// Returns the item of a number that is in use.
+    /// Returns the item with the given number. The number is in use.
     #[inline]
     pub(crate) fn get_mut(&mut self, number: u32) -> &mut T {
         &mut self.chunks[(number / CHUNK) as usize].items[(number % CHUNK) as usize]
@@ -97,11 +97,12 @@ impl<T: Default> Slab<T> {
         Some(at * CHUNK + slot)
     }
 
-    /// Gives memory to a chunk without items and puts the chunk on the list of chunks with room.
+    /// Gives memory to a chunk on the list `vacant` and moves the chunk to the list `with_room`. Returns the index of
+    /// the chunk, or `None` when memory or numbers have run out.
     #[cold]
     fn add_memory(&mut self) -> Option<u32> {
         if self.vacant.first() == NIL {
-            // The last chunk has only numbers below `NIL`.
+            // `at < NIL / CHUNK`, so that all numbers of the new chunk are below `NIL`.
             let at = u32::try_from(self.chunks.len()).ok().filter(|&at| at < NIL / CHUNK)?;
             self.chunks.try_reserve(1).ok()?;
             self.chunks.push(Chunk { items: Box::default(), used: 0, prev: NIL, next: NIL });
@@ -121,7 +122,7 @@ impl<T: Default> Slab<T> {
         Some(at)
     }
 
-    /// Removes and returns the item of a number that is in use.
+    /// Removes and returns the item with the given number. The number is in use.
     pub(crate) fn remove(&mut self, number: u32) -> T {
         let (at, slot) = (number / CHUNK, number % CHUNK);
         let chunk = &mut self.chunks[at as usize];
@@ -140,7 +141,8 @@ impl<T: Default> Slab<T> {
         item
     }
 
-    /// Takes the memory of a chunk without items. The memory becomes the spare, and the older spare is freed.
+    /// Takes the memory from a chunk without items. The memory becomes the slab's spare memory, and the older spare
+    /// memory is freed.
     #[cold]
     fn take_memory(&mut self, at: u32) {
         self.with_room.unlink(&mut self.chunks[..], at);
@@ -161,14 +163,14 @@ impl<T: Default> Slab<T> {
         self.len
     }
 
-    /// Returns the bytes of memory: those of the chunks with items, of the spare chunk and of the list of chunks.
+    /// Returns the bytes of the slab's memory: the chunks with items, the spare memory, and the list of chunks.
     pub(crate) fn bytes(&self) -> u64 {
         let spare = u64::from(!self.spare.is_empty());
         let items = (u64::from(self.nr_chunks) + spare) * u64::from(CHUNK) * size_of::<T>() as u64;
         items + (self.chunks.capacity() * size_of::<Chunk<T>>()) as u64
     }
 
-    /// Returns the numbers in use with their items, in ascending order.
+    /// Returns each number in use together with its item, in ascending order of numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.chunks.iter().zip(0..).flat_map(|(chunk, at)| {
             let in_use = (0..CHUNK).filter(|slot| chunk.used >> slot & 1 == 1);
@@ -186,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    /// Compares the slab's links, memory and iteration with a map of the same items.
+    /// Compares the slab's items, links and memory with a map that has the same items.
     fn check(slab: &mut Slab<u64>, model: &BTreeMap<u32, u64>) {
         assert!(slab.iter().map(|(number, &item)| (number, item)).eq(model.iter().map(|(&n, &i)| (n, i))));
         let (with_room, vacant) = (slab.with_room, slab.vacant);

@@ -1,8 +1,8 @@
-//! A zeroed array whose elements take memory only after they were touched.
+//! A zeroed array in which a page of elements takes memory only after its first use.
 //!
-//! A device of one terabyte has half a million clusters, and most of these clusters are never used. The array is a
-//! mapping, because the page tables of the machine find the touched elements at no cost. Only this file depends on
-//! the fact that the array is a mapping.
+//! A device of one terabyte has half a million clusters, and most of these clusters are never used. The array is an
+//! anonymous memory mapping, so the kernel allocates a page of elements at the first access. Only this file depends
+//! on the fact that the array is a mapping.
 
 use std::marker::PhantomData;
 use std::mem::{needs_drop, size_of};
@@ -30,16 +30,16 @@ impl<T: Zeroable + Send + Sync> MappedSlice<T> {
         let () = Self::PLAIN;
         let no_memory = || SwapError::NoMemory((len as u64).saturating_mul(size_of::<T>() as u64));
         let bytes = len.checked_mul(size_of::<T>()).ok_or_else(no_memory)?.max(1);
-        // The mapping reserves no swap space, because most elements of a large device are never touched, and a system
-        // with strict overcommit accounting would refuse to reserve space for all elements.
+        // `no_reserve_swap`, because most elements of a large device are never touched, and a system with strict
+        // overcommit accounting would refuse to reserve swap space for all elements.
         let map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon().map_err(|_| no_memory())?;
         Ok(Self { map: map.into(), len, _elements: PhantomData })
     }
 
     /// Gives the memory of a range of elements back to the system. The elements read as zero bytes afterwards.
     ///
-    /// The caller owns the elements. From this call on, no other code expects a value other than zero in the
-    /// elements.
+    /// The caller is the only user of these elements. After this call, no other code expects a value other than zero
+    /// in the elements.
     pub(crate) fn release(&self, elements: Range<usize>) {
         assert!(elements.start <= elements.end && elements.end <= self.len, "release beyond the array");
         let (offset, bytes) = (elements.start * size_of::<T>(), elements.len() * size_of::<T>());
@@ -68,8 +68,7 @@ impl<T: Zeroable + Send + Sync> Deref for MappedSlice<T> {
     }
 }
 
-/// Returns the bytes, in whole pages, that the first `len` elements of an array occupy after the elements were
-/// touched.
+/// Returns the bytes, in whole pages, that the first `len` elements of an array occupy once all of them were touched.
 pub(crate) fn page_bytes<T>(len: usize) -> u64 {
     (len * size_of::<T>()).next_multiple_of(PAGE_SIZE) as u64
 }

@@ -2,7 +2,8 @@
 //! slots on a storage.
 //!
 //! A transfer holds only the folio lock. The holder of the folio lock also owns the backing of the folio's virtual
-//! slots: the place of their data, and the real slots that a writeout will write. `docs/virtual.md` has recipes.
+//! slots: the place of their data, and the real slots that are allocated for them and not written yet.
+//! `docs/virtual.md` describes virtual slots.
 
 pub(crate) mod zswap_store;
 
@@ -22,7 +23,7 @@ use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
 /// The result of a writeout.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Writeout {
-    /// No slot had a reference. The slots were freed, and the folio is dirty and uncached.
+    /// No slot had a reference. The slots were freed, and the folio is dirty and no longer in the cache.
     Freed,
     /// The folio is all zeros. The zero marks of the slots were set, nothing was written, and the folio is clean.
     Zero,
@@ -33,12 +34,13 @@ pub(crate) enum Writeout {
 }
 
 impl Swap {
-    /// Writes a dirty cached folio out, unless no write is needed. Steps OUT6 and OUT7.
+    /// Writes the data of a dirty cached folio to a place that stores it, unless no write is needed. Steps OUT6 and
+    /// OUT7 of docs/steps.md.
     ///
-    /// The folio lock is dropped during the transfer to a storage, while the folio is under writeback, and is taken
+    /// The folio lock is released during the transfer to a storage, while the folio is under writeback, and is taken
     /// again afterwards. Errors, with the folio dirty: `Io`; `DataInUse` (EBUSY) when a user has a view of the
-    /// folio's bytes; `GhostWrite`, `WritebackForbidden`, `NoBacking` (ENOSPC) and `OverLimit` (ENOMEM) when no place
-    /// takes the folio. Kernel: `swap_writeout`; differs: the transfer is complete on return.
+    /// folio's bytes; `GhostWrite`, `WritebackForbidden`, `NoBacking` (ENOSPC) and `OverLimit` (ENOMEM) when neither
+    /// zswap nor a device takes the folio. Kernel: `swap_writeout`; differs: the transfer is complete on return.
     pub(crate) fn swap_writeout<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let (locked, result) = match self.prepare_writeout(&locked, cpu) {
             Ok(None) => self.write_to_storage(locked, cpu),
@@ -56,8 +58,8 @@ impl Swap {
         (locked, result)
     }
 
-    /// Handles the cases in which no write to a device is needed, and returns `None` when a write is needed. Kernel:
-    /// `swap_writeout` up to `__swap_writepage`.
+    /// Handles the cases in which no write to a device is needed, and returns the result. Returns `None` when a write
+    /// to a device is needed. Kernel: `swap_writeout` up to the call of `__swap_writepage`.
     fn prepare_writeout(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<Writeout>> {
         if self.on_cpu(cpu)?.free_swap_locked(locked)? {
             return Ok(Some(Writeout::Freed));
@@ -82,15 +84,16 @@ impl Swap {
             return Err(SwapError::WritebackForbidden { group, nr_pages: locked.nr_pages() });
         }
         if store == ZswapStore::Refused {
-            // Releases the zswap entries that the store made before zswap refused a page.
+            // zswap refused a page after it stored other pages of the folio. The call releases the zswap entries of
+            // these pages.
             self.on_cpu(cpu)?.begin_writeout(locked, Content::Bytes)?;
         }
         Ok(None)
     }
 
-    /// Writes a locked cached folio to the real slots that back the folio's slots. If there are none, real slots are
-    /// allocated first. Errors, with the folio dirty: those of [`Swap::swap_writeout`] and of
-    /// [`crate::machine::OnCpu::realloc_locked`].
+    /// Writes a locked cached folio to real slots: the folio's own slots, or the real slots that back the folio's
+    /// virtual slots. If no real slots back them, real slots are allocated. Errors, with the folio dirty: those of
+    /// [`Swap::swap_writeout`] and of [`crate::machine::OnCpu::realloc_locked`].
     fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
         match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
@@ -107,32 +110,33 @@ impl Swap {
     }
 
     /// Writes a locked cached folio to the real slots from `real` on and unlocks the folio. The real slots are the
-    /// folio's slots or the backing of the folio's slots. The folio is clean after success and dirty after an error.
-    /// Waits for no folio lock. Errors: `Io`; `DataInUse` (EBUSY).
+    /// folio's own slots or the backing of the folio's virtual slots. The folio is clean after success and dirty
+    /// after an error. Takes no folio lock. Errors: `Io`; `DataInUse` (EBUSY).
     pub(crate) fn write_and_unlock(&self, locked: LockedFolio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let folio = locked.folio();
         folio.set(FolioFlags::WRITEBACK);
-        // The references of the cache keep the folio alive, and the cache keeps a folio under writeback.
+        // The references of the cache keep the folio alive, and a folio under writeback is not removed from the
+        // cache.
         drop(locked);
         let result = self.transfer_out(folio, real, cpu);
         if result.is_err() {
-            // The DIRTY flag is set before writeback ends, because otherwise another thread could find the folio
-            // clean in the meantime.
+            // The DIRTY flag is set before writeback ends, because another thread that sees the folio clean and not
+            // under writeback could remove the folio, whose data was not written.
             folio.set(FolioFlags::DIRTY);
         }
-        // The RECLAIM flag is read before writeback ends, because after writeback the same bit means that the folio
-        // was read ahead.
+        // The RECLAIM flag is read before writeback ends, because RECLAIM and READAHEAD are the same bit: for a folio
+        // that is not under writeback, the bit means READAHEAD.
         let is_wanted = folio.clear(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM) && result.is_ok();
         folio.end_writeback();
         if is_wanted {
-            // The folio is clean, so the folio moves to the tail of its list, where reclaim takes the next folio.
-            // Kernel: `folio_rotate_reclaimable`.
+            // The folio is clean and reclaim wants to free it, so the folio moves to the tail of its LRU list, where
+            // reclaim takes the next folio. Kernel: `folio_rotate_reclaimable`.
             folio.lru_move_tail();
         }
         result
     }
 
-    /// Writes a folio to the real slots from `real` on. Every write of a page to a device is done by this function.
+    /// Writes a folio to the real slots from `real` on. This function makes every write of a page to a device.
     fn transfer_out(&self, folio: Folio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
         let device = self.on_cpu(cpu)?.device_of(real)?;
@@ -152,14 +156,14 @@ impl Swap {
                 on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
                 on_cpu.counters().count(Event::WriteErrors, 1);
             }
-            // The error came from the folio and not from the device, so no device error is counted.
+            // The error is about the folio and not about the device, so it does not count as a device error.
             Err(_) => {}
         }
         result
     }
 
-    /// Fills a locked folio that was just inserted into the cache, and unlocks the folio after success and after an
-    /// error. Step IN4.
+    /// Reads the data of its slots into a locked folio that was just inserted into the cache. Unlocks the folio after
+    /// success and after an error. Step IN4 of docs/steps.md.
     ///
     /// Errors, with the folio not up to date: `Io`; `NotUniform` (EBUSY) when zero marks differ. Kernel:
     /// `swap_read_folio`; differs: the transfer is complete on return.
@@ -169,7 +173,8 @@ impl Swap {
         let nr_pages = folio.nr_pages();
         let (is_zero, nr_alike) = self.on_cpu(cpu)?.zero_batch(entry, nr_pages)?;
         if nr_alike != nr_pages {
-            // This case does not happen after the check of the zero marks that precedes the insertion of the folio.
+            // A swap-in does not reach this case, because it compares the zero marks before it inserts the folio into
+            // the cache.
             return Err(SwapError::NotUniform(entry.plus(nr_alike)));
         }
         let (event, stat) = if is_zero {
@@ -199,10 +204,10 @@ impl Swap {
         Ok(())
     }
 
-    /// Reads a folio from the real slots that hold its data.
+    /// Reads a folio from the real slots that hold the data of the folio's slots.
     fn transfer_in(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
-        // When no real slot holds the data, the read uses the slot's own device, which returns the error.
+        // When no real slot holds the data, the read goes to the folio's own slots, whose device returns the error.
         let real = on_cpu.real_run(folio)?.unwrap_or(entry);
         let device = on_cpu.device_of(real)?;
         drop(on_cpu);
@@ -210,8 +215,8 @@ impl Swap {
     }
 }
 
-/// Returns the first slot of the run of real slots that backs a range of virtual slots, or `None` when no single run
-/// backs the whole range.
+/// Returns the first slot of the run of consecutive real slots that backs a range of virtual slots, or `None` when no
+/// single run backs the whole range.
 fn run_behind(at: &FolioSlots<'_>) -> Option<SwpEntry> {
     let slot = at.slots.start;
     let Stored::Swapfile(first) = at.ci.virtual_word(slot).stored() else { return None };
@@ -222,20 +227,20 @@ fn run_behind(at: &FolioSlots<'_>) -> Option<SwpEntry> {
 /// Content of the pages of a folio that is written out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
-    /// All bytes are zero: the zero marks of the slots are set, and nothing is written.
+    /// All bytes are zero. The writeout sets the zero marks of the slots and writes nothing.
     Zeros,
-    /// A byte is not zero: the content must be stored in zswap or on a device.
+    /// A byte is not zero. The content must be stored in zswap or on a device.
     Bytes,
 }
 
 impl OnCpu<'_> {
     /// Returns the place of a slot's data, and the number of consecutive slots from this slot on whose data is in the
-    /// same place. Data on a device is in the same place when its real slots are one run. The number is at most
-    /// `nr_max`, and the slots are in one cluster. A slot of a device that is not virtual is the place of its own
-    /// data.
+    /// same place. The data of several slots on a device counts as in the same place when the real slots are
+    /// consecutive. The number of slots is at most `nr_max`, and ends at the end of the cluster. On a device that is
+    /// not virtual, a slot holds its own data unless zswap has the data.
     ///
-    /// The answer is a hint if the caller does not hold the lock of the folio that the slot caches. Errors:
-    /// `BadRange` (EINVAL), `NoDevice` (ENOENT). Locks: the cluster lock. Kernel: `vswap_check_backing`.
+    /// The result can be stale at once if the caller does not hold the lock of the folio that caches the slot.
+    /// Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Locks: the cluster lock. Kernel: `vswap_check_backing`.
     pub fn backing(&mut self, entry: SwpEntry, nr_max: u32) -> Result<(Backing, u32)> {
         let op = self.operation();
         let (device, offset) = op.resolve_any(entry)?;
@@ -248,8 +253,8 @@ impl OnCpu<'_> {
             let own = || Backing::Swapfile(device.entry_at(offset));
             match ci.virtual_word(slot).backing(word) {
                 _ if !device.is_virtual() && op.zswap_id(device, offset).is_some() => Backing::Zswap,
-                // While the folio of a slot without a second word is dirty, only the folio has the slot's data. The
-                // table entry does not record this state, so the slot itself is returned.
+                // While the folio of a slot on a device that is not virtual is dirty, only the folio has the slot's
+                // data. The slot's table entry does not record this state, so the call returns the slot itself.
                 Backing::None | Backing::Folio if !device.is_ghost() && !word.is_null() => own(),
                 backing => backing,
             }
@@ -259,9 +264,9 @@ impl OnCpu<'_> {
         Ok((backing, 1 + nr as u32))
     }
 
-    /// Returns the run of real slots that holds the data of a locked cached folio or that a writeout will use: the
-    /// folio's own slots, or the run that backs all its virtual slots. Returns `None` when there is no such run.
-    /// Errors: `NotCached` (EINVAL).
+    /// Returns the run of real slots that holds the data of a locked cached folio, or that a writeout of the folio
+    /// will overwrite: the folio's own slots, or the run that backs all its virtual slots. Returns `None` when there
+    /// is no such run. Errors: `NotCached` (EINVAL).
     pub(crate) fn real_run(&mut self, folio: Folio<'_>) -> Result<Option<SwpEntry>> {
         let op = self.operation();
         let (device, offset) = op.folio_slots(folio)?;
@@ -271,8 +276,8 @@ impl OnCpu<'_> {
         Ok(run_behind(&op.lock_folio_slots(folio)?))
     }
 
-    /// Returns whether the device that holds a slot's data is as fast as memory. The result is false for data in
-    /// zswap, for zeros and for missing data. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel:
+    /// Returns whether the data of a slot is on a device that is as fast as memory. The result is false when the data
+    /// is in zswap, is all zeros, or is missing. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT). Kernel:
     /// `swap_synchronous_io` of the backing.
     pub(crate) fn is_synchronous(&mut self, entry: SwpEntry) -> Result<bool> {
         let device = match self.device_of(entry)? {
@@ -285,9 +290,10 @@ impl OnCpu<'_> {
         Ok(device.has(SwpFlags::SYNCHRONOUS_IO))
     }
 
-    /// Releases the backing that a writeout of a locked cached folio makes stale, and sets or clears the zero marks
-    /// of the folio's slots. On a virtual device all backing is released. The exception is a single run of real slots
-    /// that the writeout overwrites. Errors: `NotCached` (EINVAL).
+    /// Prepares a writeout of a locked cached folio: sets or clears the zero marks of the folio's slots, and on a
+    /// virtual device releases all backing of the slots, whose data the writeout makes stale. The call keeps a
+    /// backing that is a single run of real slots if the writeout will overwrite this run. Errors: `NotCached`
+    /// (EINVAL).
     pub(crate) fn begin_writeout(&mut self, folio: &LockedFolio<'_>, content: Content) -> Result<()> {
         let is_zero = content == Content::Zeros;
         let mut op = self.operation();
@@ -306,8 +312,8 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Releases all backing of the virtual slots of a locked cached folio. The folio is then the only copy of its
-    /// data. Errors: `NotCached` (EINVAL).
+    /// Releases all backing of the virtual slots of a locked cached folio, that is, every stored copy of their data.
+    /// The folio is then the only copy of the data. Errors: `NotCached` (EINVAL).
     pub(crate) fn release_folio_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         let mut op = self.operation();
         let mut at = op.lock_folio_slots(folio.folio())?;
@@ -317,16 +323,16 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Allocates a run of real slots as the backing of the virtual slots of a locked cached folio and returns the
-    /// run. If one run backs the virtual slots already, that run is returned. For a folio without virtual slots the
-    /// folio's own slots are returned. The caller releases any other backing of the slots. If the policy of the
-    /// folio's group names devices, the run is on one of these devices.
+    /// Allocates a run of real slots as the backing of the virtual slots of a locked cached folio, and returns the
+    /// run. If a run of real slots backs the virtual slots already, the call returns that run. If the folio's slots
+    /// are not virtual, the call returns the folio's own slots. The caller releases any other backing of the slots.
+    /// If the policy of the folio's group names devices, the run is on one of these devices.
     ///
     /// Errors, with nothing changed: `NoBacking` (ENOSPC) when no run is free; `OverLimit` (ENOMEM) when the swap
-    /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost without virtual table. Locks: the
-    /// lock of the group's policy; the lock of the real cluster, then the lock of the virtual cluster. Kernel:
-    /// `folio_realloc_swap`; differs: the second words are written after the run is allocated, which the folio lock
-    /// allows.
+    /// charge was refused; `NotCached` (EINVAL); `GhostWrite` (ENOSPC) for a ghost device without a virtual table.
+    /// Locks: the lock of the group's policy; the lock of the real cluster, then the lock of the virtual cluster.
+    /// Kernel: `folio_realloc_swap`; differs: the second words of the virtual slots' table entries name the real
+    /// slots only after the run is allocated, which is safe because the caller holds the folio lock.
     pub(crate) fn realloc_locked(&mut self, folio: &LockedFolio<'_>) -> Result<SwpEntry> {
         if let Some(first) = self.real_run(folio.folio())? {
             return Ok(first);
@@ -363,7 +369,7 @@ impl OnCpu<'_> {
 }
 
 impl Swap {
-    /// Returns the place of a virtual slot's data; see [`OnCpu::backing`].
+    /// Returns the place of a slot's data; see [`OnCpu::backing`].
     pub fn backing(&self, entry: SwpEntry, nr_max: u32, cpu: CpuId) -> Result<(Backing, u32)> {
         self.on_cpu(cpu)?.backing(entry, nr_max)
     }

@@ -1,5 +1,5 @@
-//! Stores of folios into zswap and loads from zswap: the limits, the place where the id of a zswap entry is kept, and
-//! the charge.
+//! Stores of folios into zswap and loads from zswap. This file checks the limits, records which zswap entry belongs
+//! to a slot, and charges the entry to its group.
 
 use std::ops::Range;
 
@@ -14,9 +14,9 @@ use crate::table::{Stored, VirtualWord};
 use crate::zswap::{PoorPage, damaged};
 
 impl Operation<'_> {
-    /// Replaces the zswap entry of a slot by another entry or by none, and frees the old entry. If the slot is
-    /// virtual, a new entry replaces any kind of backing. The caller holds the lock of the folio that the slot
-    /// caches. Locks: the cluster lock.
+    /// Replaces the zswap entry of a slot by the entry `new`, or by none, and frees the old entry. If the slot is
+    /// virtual, an entry `new` replaces any kind of backing of the slot. The caller holds the lock of the folio that
+    /// caches the slot. Locks: the cluster lock.
     fn zswap_replace(&mut self, device: &SwapDevice, offset: SwpOffset, new: Option<ZswapId>) {
         if !device.is_virtual() {
             if let Some(old) = self.swap.zswap().map_replace(device.entry_at(offset), new) {
@@ -27,8 +27,8 @@ impl Operation<'_> {
         let slot = offset.in_cluster();
         let mut ci = device.clusters.lock_used(offset.cluster());
         let is_stored = matches!(ci.virtual_word(slot).stored(), Stored::Zswap(_));
-        // Without a new entry, real slots that back the virtual slot stay, because the data in them is not stored by
-        // zswap.
+        // If `new` is `None`, a real slot that backs the virtual slot stays, because the data in the real slot is not
+        // in zswap.
         if new.is_some() || is_stored {
             self.release_backing(device, &mut ci, slot..slot + 1);
             ci.set_virtual_word(slot, new.map_or(VirtualWord::NONE, VirtualWord::zswap));
@@ -37,7 +37,7 @@ impl Operation<'_> {
 }
 
 impl OnCpu<'_> {
-    /// Replaces the zswap entry of the slot of each page in `pages` of a locked cached folio; see
+    /// Replaces the zswap entries of the slots of a locked cached folio's pages `pages`; see
     /// `Operation::zswap_replace`. Errors: `NotCached` (EINVAL).
     fn zswap_replace_pages(&mut self, folio: &LockedFolio<'_>, pages: Range<u32>, new: Option<ZswapId>) -> Result<()> {
         let mut op = self.operation();
@@ -47,8 +47,9 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Removes the zswap entry of a slot and frees the entry, because the locked folio that the slot caches now holds
-    /// the page. A virtual slot already has a real slot as its backing. Errors: `NotCached` (EINVAL).
+    /// Frees the zswap entry `id` of a slot, and on a device that is not virtual removes the entry from the map of
+    /// zswap entries, because the locked folio that caches the slot now holds the page. A virtual slot already has a
+    /// real slot as its backing and no longer names the entry. Errors: `NotCached` (EINVAL).
     pub(crate) fn forget_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let swap = self.swap();
         let (device, offset) = self.operation().folio_slots(folio.folio())?;
@@ -60,8 +61,8 @@ impl OnCpu<'_> {
         Ok(())
     }
 
-    /// Restores the zswap entry of a slot after a failed writeback. If the slot is virtual and a real slot became its
-    /// backing meanwhile, the real slot is freed. Errors: `NotCached` (EINVAL).
+    /// Makes `id` the zswap entry of a slot again after a failed writeback of the entry. If the slot is virtual and
+    /// its backing is now a real slot, the real slot is freed. Errors: `NotCached` (EINVAL).
     pub(crate) fn put_back_in_zswap(&mut self, folio: &LockedFolio<'_>, id: ZswapId) -> Result<()> {
         let mut op = self.operation();
         let (device, offset) = op.folio_slots(folio.folio())?;
@@ -73,20 +74,20 @@ impl OnCpu<'_> {
     }
 }
 
-/// The answer of zswap to the request to store a folio.
+/// The result of a request to zswap to store a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ZswapStore {
     /// zswap is off and holds no entries. Nothing changed.
     NotAsked,
-    /// zswap holds no page of the folio. Virtual slots of the folio may have lost their backing.
+    /// zswap holds no page of the folio. The call may have released the backing of the folio's virtual slots.
     Refused,
     /// zswap holds all pages of the folio.
     Stored,
 }
 
 impl Swap {
-    /// Returns whether a group and all groups above the group may store more compressed pages. Kernel:
-    /// `obj_cgroup_may_zswap`.
+    /// Returns whether the limits of a group and of all groups above the group allow that zswap stores more pages for
+    /// the group. Kernel: `obj_cgroup_may_zswap`.
     pub(crate) fn may_zswap(&self, group: &MemCgroup) -> bool {
         let Some(groups) = self.memcg().filter(|groups| !groups.do_memsw_account()) else { return true };
         groups.charged_levels(group).all(|level| match level.zswap_max_pages() {
@@ -96,35 +97,37 @@ impl Swap {
     }
 
     /// Returns whether pages of a group may be written to a device, by a swap-out or by a writeback from zswap: the
-    /// group and all groups above it must allow the writeback. While zswap is disabled, every group may, because a
-    /// page that must not go to a device could go nowhere. Kernel: `mem_cgroup_zswap_writeback_enabled`.
+    /// group and all groups above the group must allow the writeback. While zswap is disabled, the result is true for
+    /// every group, because a page that must not go to a device could then not be swapped out at all. Kernel:
+    /// `mem_cgroup_zswap_writeback_enabled`.
     pub(crate) fn is_zswap_writeback_enabled(&self, group: Option<&MemCgroup>) -> bool {
         let (true, Some(groups), Some(group)) = (self.zswap.is_enabled(), self.memcg(), group) else { return true };
         groups.levels(group).all(MemCgroup::may_zswap_writeback)
     }
 
-    /// Returns the group that is charged for the pages of a folio in zswap: the folio's group, or its nearest online
-    /// ancestor. Kernel: `get_obj_cgroup_from_folio`.
+    /// Returns the group that is charged for the pages of a folio in zswap. It is the folio's group, or if that group
+    /// is removed, its nearest online ancestor. Kernel: `get_obj_cgroup_from_folio`.
     fn zswap_group_of(&self, locked: &LockedFolio<'_>) -> Option<&MemCgroup> {
         let groups = self.memcg()?;
         self.group_of(locked.folio()).map(|group| groups.nearest_online(group))
     }
 
-    /// Moves the zswap entries of a removed group, with their charge, to the nearest online ancestor. Nothing happens
-    /// while the group is online.
+    /// Moves the zswap entries of a removed group, together with their charge, to the nearest online ancestor of the
+    /// group. While the group is online, the call does nothing.
     ///
-    /// The caller refers to the group. Locks: the lock of zswap's entries. Kernel: `memcg_reparent_objcgs`,
-    /// `memcg_reparent_list_lrus`.
+    /// The caller holds a reference to the group. Locks: the lock of zswap's entries. Kernel:
+    /// `memcg_reparent_objcgs`, `memcg_reparent_list_lrus`.
     pub(crate) fn reparent_zswap(&self, css: CssId) {
         let Some(groups) = self.memcg() else { return };
         let mut from = groups.get(css);
-        // The new group may be removed before the entries arrive. The removal has then found the list without them,
-        // so the entries move on.
+        // The ancestor can be removed before the entries arrive on its list. The removal of the ancestor has then
+        // moved the list without these entries, so the loop moves the entries on.
         while !from.is_online() {
             let to = groups.nearest_online(from);
             let mut nr_moved = 0;
             self.zswap.reparent(from.css(), to.css(), |compressed| {
-                // The charge of `from` ends first, so that no watermark of the groups above rises.
+                // The uncharge of `from` comes before the charge of `to`, so that the usage of common ancestors never
+                // exceeds its old value, and no watermark rises.
                 self.charge_zswap(from, -compressed);
                 self.charge_zswap(to, compressed);
                 nr_moved = compressed.nr_pages as u64;
@@ -137,8 +140,8 @@ impl Swap {
         }
     }
 
-    /// Stores all pages of a locked cached folio in zswap, or no page. Older zswap entries of the folio's slots are
-    /// freed in either case. Locks: the caller holds the folio lock; no other lock is held while a page is
+    /// Stores all pages of a locked cached folio in zswap, or none of them. In both cases the older zswap entries of
+    /// the folio's slots are freed. The caller holds the folio lock. No other lock is held while a page is
     /// compressed. Kernel: `zswap_store`.
     pub(crate) fn zswap_store(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<ZswapStore> {
         let is_enabled = self.zswap.is_enabled();
@@ -156,13 +159,14 @@ impl Swap {
         if is_enabled && self.zswap.is_full() && self.nr_real_swapfiles() > 0 {
             self.zswap.queue_shrink();
         }
-        // Older entries of the slots are stale and must never be read again.
+        // Older zswap entries of the slots are stale, and a later load must not find them.
         self.on_cpu(cpu)?.zswap_replace_pages(locked, 0..nr_pages, None)?;
         Ok(ZswapStore::Refused)
     }
 
-    /// Returns whether the limits allow a store. The limit of the group is checked first; if it is reached, one
-    /// attempt is made to write pages of the group back. The limit of the pools is checked second.
+    /// Returns whether the limits allow that zswap stores the folio. The limit of the group is checked first. If it
+    /// is reached, pages of the group are written back, in one attempt. The limit of the zswap pools is checked
+    /// second.
     fn has_zswap_room(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> bool {
         let has_room = |group: &MemCgroup| {
             self.may_zswap(group) || self.zswap_shrinker.make_room(self, group.css(), cpu).is_ok_and(|nr| nr > 0)
@@ -188,7 +192,8 @@ impl Swap {
         Ok(true)
     }
 
-    /// Charges a zswap entry to its group, and records the entry's id for the slot of one page of a locked folio.
+    /// Charges a new zswap entry to its group, and makes it the zswap entry of the slot of page `page` of a locked
+    /// folio.
     fn record_stored(&self, locked: &LockedFolio<'_>, page: u32, id: ZswapId, cpu: CpuId) -> Result<()> {
         let entry = self.zswap.entry(id);
         if let (Some(css), Some(groups)) = (entry.css, self.memcg()) {
@@ -198,8 +203,8 @@ impl Swap {
         }
         self.zswap.count_stored(&entry);
         self.on_cpu(cpu)?.zswap_replace_pages(locked, page..page + 1, Some(id))?;
-        // The entry is added to the LRU list last, because from then on a thread that inserts a folio into the cache
-        // for the slot can write the entry back.
+        // The entry is added to zswap's LRU list as the last step, because a thread can write back an entry as soon
+        // as the entry is on the list.
         self.zswap.list(id);
         if let Some(css) = entry.css {
             self.reparent_zswap(css);
@@ -207,8 +212,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns the first zswap entry among the entries of a locked cached folio's slots, and the first slot of the
-    /// folio.
+    /// Returns the first zswap entry that belongs to a slot of a locked cached folio, together with the first slot of
+    /// the folio. Returns `None` when zswap has no page of the folio.
     fn find_in_zswap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<Option<(ZswapId, SwpEntry)>> {
         if !self.zswap.has_entries() {
             return Ok(None);
@@ -220,11 +225,11 @@ impl Swap {
         Ok(found.map(|id| (id, device.entry_at(offset))))
     }
 
-    /// Fills a locked folio of one page, which was just inserted into the cache, from zswap and frees the zswap
-    /// entry. The folio is dirty afterwards, because it is the only copy of its data. Returns whether zswap had the
-    /// page.
+    /// Fills a locked folio of one page, which was just inserted into the cache, from zswap, and frees the zswap
+    /// entry. The folio is dirty afterwards, because it is then the only copy of its data. Returns whether zswap had
+    /// the page.
     ///
-    /// Errors: `Io` (EIO) when the compressed data is damaged; the entry stays. Kernel: `zswap_load`.
+    /// Errors: `Io` (EIO) when the compressed data is damaged; the zswap entry then stays. Kernel: `zswap_load`.
     pub(crate) fn zswap_load(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<bool> {
         let Some((id, swp)) = self.find_in_zswap(locked, cpu)? else {
             if self.zswap.is_enabled() {
@@ -232,7 +237,8 @@ impl Swap {
             }
             return Ok(false);
         };
-        // The check before the insertion excludes large folios with a page in zswap.
+        // A large folio does not reach this line, because a swap-in inserts no large folio whose range has a page in
+        // zswap.
         let is_one = locked.order() == Order::ZERO;
         if !is_one || !self.zswap.load_page(id, &mut locked.bytes_mut()?) {
             return Err(damaged(swp, locked.nr_pages()));

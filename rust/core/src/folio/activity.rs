@@ -1,6 +1,6 @@
-//! The gate between operations and the check of the invariants. An operation changes a folio, its slots and its
-//! charge in several steps, and no lock covers all steps, so the check waits for a moment without a running
-//! operation.
+//! The gate between operations and `Swap::check`, the check of the invariants. An operation changes a folio, its
+//! slots and its charge in several steps, and no lock covers all steps. The check therefore pauses new operations and
+//! waits until no operation runs.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -12,18 +12,20 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::sync::relax;
 
-/// Number of shards. Threads are spread over the shards, so that few threads write the same cache line.
+/// Number of shards of a gate, each with its own counters. Threads are spread over the shards, so that few threads
+/// write the same cache line.
 const NR_SHARDS: usize = 32;
-/// Time for which one attempt of a pause holds up new operations. The attempt is then given up for a moment, because
-/// a running operation may wait for a thread that is held up: for a folio lock, or for the lock of an interpreter.
+/// Time for which one attempt of a pause delays new operations. After this time the attempt ends and new operations
+/// may start for a moment, because a running operation may wait for a delayed thread that holds a folio lock or the
+/// lock of an interpreter.
 const ATTEMPT: Duration = Duration::from_millis(20);
 /// Time between two attempts of a pause.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(1);
 
 thread_local! {
-    /// The address of the gate whose operation this thread runs, 0 for none.
+    /// The address of the gate of the operation that this thread runs; 0 when the thread runs no operation.
     static RUNNING: Cell<usize> = const { Cell::new(0) };
-    /// The number of this thread, from 1 on; 0 before the first operation of the thread.
+    /// The number of this thread, counted from 1; 0 before the first operation of the thread.
     static THREAD: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -34,23 +36,23 @@ struct Shard {
     nr_frees_ended: AtomicU64,
 }
 
-/// The gate of one subsystem. Kernel: none, because the kernel has no check of all invariants.
+/// The gate of one swap subsystem. Kernel: none, because the kernel does not check all invariants.
 #[derive(Debug)]
 pub(crate) struct ActivityGate {
     shards: Box<[CachePadded<Shard>]>,
     is_paused: AtomicBool,
-    /// Held by the thread that pauses the operations.
+    /// The mutex that the thread that pauses the operations holds.
     pausing: Mutex<()>,
 }
 
-/// A running operation of this thread.
+/// The guard of a running operation of this thread.
 #[derive(Debug)]
 pub(crate) struct Active<'a> {
-    /// The shard that counts the operation; `None` for an operation inside another operation of the thread.
+    /// The shard that counts the operation; `None` for an operation that runs inside another operation of the thread.
     shard: Option<&'a Shard>,
     /// The value of `RUNNING` before this operation.
     outer: usize,
-    /// The guard stays on its thread, because the state of the thread names the operation.
+    /// Makes the guard stay on its thread, because `RUNNING` of this thread names the operation's gate.
     _on_thread: PhantomData<*const ()>,
 }
 
@@ -58,24 +60,25 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         RUNNING.set(self.outer);
         if let Some(shard) = self.shard {
-            // Release pairs with the load in `pause`: the check sees every write of the operation.
+            // Release pairs with the load of `nr_running` in `pause`: the check of the invariants sees every write of
+            // the operation.
             shard.nr_running.fetch_sub(1, Ordering::Release);
         }
     }
 }
 
-/// The free of a folio outside operations.
+/// The guard of a free of a folio that runs outside operations.
 #[derive(Debug)]
 pub(super) struct Freeing<'a>(&'a Shard);
 
 impl Drop for Freeing<'_> {
     fn drop(&mut self) {
-        // Release pairs with the load in `frees`.
+        // Release pairs with the load of `nr_frees_ended` in `frees`.
         self.0.nr_frees_ended.fetch_add(1, Ordering::Release);
     }
 }
 
-/// A pause of all operations.
+/// The guard of a pause of all operations. Operations start again when the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct Paused<'a> {
     gate: &'a ActivityGate,
@@ -114,7 +117,7 @@ impl ActivityGate {
     }
 
     /// Begins an operation, which ends when the returned guard is dropped. Waits while operations are paused, unless
-    /// this thread runs an operation already. The caller holds no lock of the core except folio locks.
+    /// this thread is already inside an operation. The caller holds no lock of the core except folio locks.
     #[inline]
     pub(crate) fn enter(&self) -> Active<'_> {
         let outer = RUNNING.get();
@@ -127,7 +130,8 @@ impl ActivityGate {
         let shard = self.shard();
         let mut round = 0;
         loop {
-            // SeqCst here and in `pause`: of the two threads at least one sees the write of the other.
+            // SeqCst for `nr_running` and `is_paused`, here and in `pause`: of the two threads, at least one sees the
+            // write of the other.
             shard.nr_running.fetch_add(1, Ordering::SeqCst);
             if !self.is_paused.load(Ordering::SeqCst) {
                 return shard;
@@ -140,41 +144,45 @@ impl ActivityGate {
         }
     }
 
-    /// Notes that this thread frees a folio. Never waits, because the thread may hold any lock. Returns `None` inside
-    /// an operation of this thread.
+    /// Records that this thread begins to free a folio. Never waits, because the thread may hold any lock. Returns
+    /// `None` inside an operation of this thread, because the operation is counted already.
     pub(super) fn begin_free(&self) -> Option<Freeing<'_>> {
         (RUNNING.get() != self.address()).then(|| {
             let shard = self.shard();
-            // SeqCst: the count rises before the free changes any state that the check reads.
+            // SeqCst: `nr_frees_begun` rises before the free changes any state that the check of the invariants
+            // reads.
             shard.nr_frees_begun.fetch_add(1, Ordering::SeqCst);
             Freeing(shard)
         })
     }
 
-    /// Returns the number of folios that were freed outside operations, or `None` while such a free runs. Equal
-    /// numbers before and after a walk show that no such free changed anything during the walk.
+    /// Returns the number of folios that were freed outside operations, or `None` while such a free runs. If the
+    /// numbers before and after a walk are equal, no such free changed anything during the walk.
     pub(crate) fn frees(&self) -> Option<u64> {
-        // `nr_frees_ended` is read first: a free that begins between the two loads makes the numbers differ.
+        // `nr_frees_ended` is loaded before `nr_frees_begun`, so that a free that begins between the two loads makes
+        // the sums differ.
         let sum = |of: fn(&Shard) -> u64| self.shards.iter().map(|shard| of(shard)).sum::<u64>();
         let ended = sum(|shard| shard.nr_frees_ended.load(Ordering::SeqCst));
         let begun = sum(|shard| shard.nr_frees_begun.load(Ordering::SeqCst));
         (begun == ended).then_some(begun)
     }
 
-    /// Waits until no operation runs, and holds up new operations until the returned value is dropped. Returns `None`
-    /// inside an operation of this thread, because the operation would wait for itself. The caller holds no lock.
+    /// Waits until no operation runs, and delays new operations until the returned guard is dropped. Returns `None`
+    /// inside an operation of this thread, because the call would wait for this operation for ever. The caller holds
+    /// no lock.
     pub(crate) fn pause(&self) -> Option<Paused<'_>> {
         if RUNNING.get() == self.address() {
             return None;
         }
-        // A poisoned lock is used too, because the lock guards no data.
+        // A poisoned mutex is used like any other, because the mutex guards no data.
         let pausing = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             self.is_paused.store(true, Ordering::SeqCst);
             let end = Instant::now() + ATTEMPT;
             let mut round = 0;
             while Instant::now() < end {
-                // SeqCst: see `enter_shard`. As a load that acquires, it pairs with the Release in `Active::drop`.
+                // SeqCst: see `enter_shard`. The load is also an Acquire that pairs with the Release in
+                // `Active::drop`.
                 if self.shards.iter().all(|shard| shard.nr_running.load(Ordering::SeqCst) == 0) {
                     return Some(Paused { gate: self, _pausing: pausing });
                 }
@@ -246,7 +254,8 @@ mod tests {
         std::thread::scope(|scope| {
             let active = gate.enter();
             scope.spawn(|| drop(gate.pause()));
-            // The operation of the second thread is held up at first, and the operation of this thread waits for it.
+            // The pause delays the operation of the second thread at first, and the operation of this thread waits
+            // for that operation.
             scope.spawn(|| {
                 std::thread::sleep(ATTEMPT / 4);
                 let _second = gate.enter();

@@ -1,9 +1,9 @@
-//! Access to the bytes of a folio. No other file makes slices from page numbers.
+//! Access to the bytes of a folio. Only this file makes slices of bytes from page frame numbers.
 //!
-//! Inside the core, readers share the bytes, and a writer excludes all other users. The holder of a view (NumPy) may
-//! read and write at any time, so the core does not access the bytes while a view exists. A reader, a writer and a
-//! view each hold a reference to the folio. A page belongs to at most one folio with references, so the bytes of two
-//! such folios never overlap. The pages of a folio with references are never freed.
+//! Inside the core, readers share the bytes of a folio, and a writer excludes all other users. The holder of a view
+//! (a NumPy array) may read and write the bytes at any time, so the core does not access the bytes while a view
+//! exists. A reader, a writer and a view each hold a reference to the folio. A page belongs to at most one folio that
+//! has references, so the bytes of two such folios never overlap, and the pages of such a folio are not freed.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
@@ -33,13 +33,14 @@ pub type FolioBytesMut<'a> = FolioAccess<'a, true>;
 pub struct FolioView<'a>(FolioRef<'a>);
 
 impl<'a> Folio<'a> {
-    /// Changes the user count to the result of `next`. While `next` returns `None` for a negative count, the call
-    /// waits. Errors: `DataInUse` (EBUSY) when `next` returns `None` for a positive count.
+    /// Changes the folio's count of users of the bytes to the result of `next`, which gets the old count. While
+    /// `next` returns `None` for a negative count (users inside the core), the call waits. Errors: `DataInUse`
+    /// (EBUSY) when `next` returns `None` for a positive count (views).
     fn take_data(self, next: impl Fn(i32) -> Option<i32>) -> Result<()> {
         let users = &self.memory.header(self.pfn).users;
         for round in 0.. {
-            // Acquire pairs with the Release in `release_data`: the bytes are as the last user left them. Relaxed for
-            // a failure: the next exchange detects a stale value.
+            // Acquire pairs with the Release in `release_data`: this user sees the bytes as the last user left them.
+            // Relaxed for a failure, because the next exchange detects a stale value.
             match users.fetch_update(Ordering::Acquire, Ordering::Relaxed, &next) {
                 Ok(_) => break,
                 Err(seen) if seen > FREE => return Err(SwapError::DataInUse(seen as u32)),
@@ -68,7 +69,7 @@ impl<'a> Folio<'a> {
         Ok(FolioAccess(folio))
     }
 
-    /// Returns exclusive access to the bytes; the caller marks the folio dirty. Waits for readers and writers inside
+    /// Returns exclusive access to the bytes. The caller marks the folio dirty. Waits for readers and writers inside
     /// the core. Errors: as [`Folio::bytes`].
     pub fn bytes_mut(self) -> Result<FolioBytesMut<'a>> {
         let folio = self.try_get().ok_or_else(|| self.busy())?;
@@ -97,7 +98,8 @@ impl<'a> FolioRef<'a> {
 }
 
 impl<'a> FolioView<'a> {
-    /// Makes a `FolioView` for a view that already counts as a user and whose reference the caller holds.
+    /// Makes a `FolioView` for a view that already counts as a user of the bytes. The value takes over the caller's
+    /// reference.
     pub(crate) fn adopt(folio: FolioRef<'a>) -> Self {
         Self(folio)
     }
@@ -115,9 +117,10 @@ impl<const IS_WRITER: bool> Deref for FolioAccess<'_, IS_WRITER> {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
         // SAFETY: 1. the pages lie in the mapping, which `address` asserts, and every byte pattern is a valid u8. 2.
         // the pages belong to this folio alone and the folio keeps its size, because this value holds a reference. 3.
-        // no other thread writes the pages until this value is dropped. A user count that means "readers" excludes
-        // writers inside the core and views; a user count that means "writer" means this value. 4. the mapping lives
-        // as long as the memory, which outlives the handle.
+        // no other thread writes the pages until this value is dropped: if this value is a reader, the user count
+        // means "readers", which excludes views and writers inside the core; if this value is a writer, the user
+        // count means "writer", and this value is the only user. 4. the mapping lives as long as the memory, which
+        // outlives the handle.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts(start, self.0.len_bytes())
@@ -129,7 +132,7 @@ impl DerefMut for FolioBytesMut<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = self.0.memory.address(self.0.pfn, self.0.nr_pages());
         // SAFETY: as in `deref`. No other thread reads or writes the pages, because the user count means "writer" and
-        // this value is the writer. `&mut self` excludes other borrows of this value.
+        // this value is that writer. `&mut self` excludes other borrows of this value.
         #[expect(unsafe_code, reason = "pages are raw memory")]
         unsafe {
             std::slice::from_raw_parts_mut(start, self.0.len_bytes())

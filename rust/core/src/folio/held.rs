@@ -1,16 +1,17 @@
-//! The ways to hold a folio: a reference, the folio lock, and a mapping by a holder without page tables.
+//! The ways to hold a folio: a reference, the folio lock, and a mapping of its pages by a caller that has no page
+//! tables.
 
 use std::ops::{Deref, Range};
 
 use super::Folio;
 use crate::base::types::Pfn;
 
-/// A folio with one reference, which is dropped with this value.
+/// A folio together with one reference to it. Dropping this value drops the reference.
 #[derive(Debug)]
 pub struct FolioRef<'a>(Folio<'a>);
 
 impl<'a> FolioRef<'a> {
-    /// Makes a `FolioRef` for a reference that the caller holds.
+    /// Makes a `FolioRef` from a reference that the caller holds. The value takes over the reference.
     pub(crate) fn adopt(folio: Folio<'a>) -> Self {
         Self(folio)
     }
@@ -20,7 +21,8 @@ impl<'a> FolioRef<'a> {
         self.0
     }
 
-    /// Returns the page frame number and keeps the reference without this value; [`FolioRef::adopt`] is the inverse.
+    /// Returns the page frame number. The reference stays held although this value is gone; [`FolioRef::adopt`] is
+    /// the inverse.
     pub(crate) fn into_raw(self) -> Pfn {
         let pfn = self.0.pfn;
         std::mem::forget(self);
@@ -59,7 +61,7 @@ impl<'a> LockedFolio<'a> {
         self.0
     }
 
-    /// Keeps the lock without this value; [`Folio::unlock`] releases the lock.
+    /// Ends this value but not the lock: the lock stays held until [`Folio::unlock`].
     pub fn keep(self) {
         std::mem::forget(self);
     }
@@ -79,7 +81,8 @@ impl Drop for LockedFolio<'_> {
     }
 }
 
-/// A folio, and the pages of the folio that the holder maps, as if one page table mapped these pages.
+/// A folio, and the range of its pages that the holder maps. The mapping counts like the mapping by one page table,
+/// but there is no page table.
 #[derive(Debug)]
 pub struct MappedFolio<'a> {
     folio: FolioRef<'a>,

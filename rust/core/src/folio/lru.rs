@@ -1,8 +1,9 @@
-//! The LRU lists: folios linked through their headers by frame number, under the lock of their lruvec.
+//! The LRU lists of folios. The headers of folios hold the links, which are frame numbers. The lock of a lruvec
+//! protects its lists.
 //!
-//! The LRU flag, the links and the sizes change together under this lock. ACTIVE changes only while a folio is new or
-//! isolated, and therefore on no list. The lock is a leaf: a thread that holds the lock frees no folio and takes no
-//! other lock.
+//! The LRU flag of a folio, its links and the list sizes change together under this lock. The flag ACTIVE changes
+//! only while a folio is new or isolated, and therefore on no list. The lock is a leaf: a thread that holds the lock
+//! frees no folio and takes no other lock.
 
 use std::sync::atomic::Ordering;
 
@@ -12,15 +13,15 @@ use crate::base::types::Pfn;
 use crate::containers::index_list::{Links, NIL};
 use crate::workingset::{LruHead, LruList, LruType, Lruvec};
 
-/// Folios removed from the tail of a list, each with a reference, in the order of removal.
+/// The folios that a scan removed from the tail of a list, each with a reference, in the order of removal.
 #[derive(Debug, Default)]
 pub(crate) struct Isolated<'m> {
     pub(crate) folios: Vec<FolioRef<'m>>,
-    /// Number of examined pages, including pages of folios that stay on the list.
+    /// Number of pages that the scan examined, including pages of folios that stay on the list.
     pub(crate) nr_scanned_pages: u64,
     /// Number of pages removed from the list.
     pub(crate) nr_taken_pages: u64,
-    /// Number of pages that were moved to another generation instead; 0 on the classic lists.
+    /// Number of pages that the scan moved to another generation instead; 0 on the classic (not MGLRU) lists.
     pub(crate) nr_sorted_pages: u64,
 }
 
@@ -36,20 +37,21 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Returns the place of the generation that lists the folio, or `None` when no generation lists the folio.
+    /// Returns the place (0..=3) of the generation that lists the folio, or `None` when no generation lists the
+    /// folio. The place is the index of the generation in the lruvec's array of generations. Kernel: `folio_lru_gen`.
     pub(super) fn lru_gen(self) -> Option<usize> {
-        // Acquire pairs with the Release in `set_lru_gen`: the thread then reads the group that the folio had when
+        // Acquire pairs with the Release in `set_lru_gen`: this thread then sees the group that the folio had when
         // the folio was added to the list.
         self.memory.header(self.pfn).lru_gen.load(Ordering::Acquire).checked_sub(1).map(usize::from)
     }
 
-    /// Returns the frame number, by which lists and links name the folio.
+    /// Returns the frame number, with which list heads and links name the folio.
     pub(super) fn number(self) -> u32 {
         self.pfn.0 as u32
     }
 
-    /// Adds the folio at the head of the list that its flags select; an mlocked folio is added to the unevictable
-    /// list. The folio is on no list before. Kernel: `lruvec_add_folio`.
+    /// Adds the folio at the head of the list that its flags select. For an mlocked folio this is the unevictable
+    /// list. The folio is on no list before the call. Kernel: `lruvec_add_folio`.
     pub(crate) fn lru_add(self) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -66,9 +68,9 @@ impl<'a> Folio<'a> {
         self.lru_link(lruvec, &mut heads.lists[list as usize], list, ListEnd::Head);
     }
 
-    /// Links the folio at an end of a list. Adds the folio's pages to the size of the list head, and to the size
-    /// `list` of the lruvec and of each of its ancestors.
-    // Inlined, because both kinds of lists call this function for each folio.
+    /// Links the folio at an end of a list. Adds the number of the folio's pages to the size of the list in `head`,
+    /// and to the size of the list kind `list` in the lruvec and in each ancestor of the lruvec.
+    // Inlined, because the classic lists and the lists of generations call this function for each folio.
     #[inline(always)]
     pub(super) fn lru_link(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList, end: ListEnd) {
         match end {
@@ -79,7 +81,7 @@ impl<'a> Folio<'a> {
         lruvec.add_lru_pages(list, self.nr_pages().into());
     }
 
-    /// Unlinks the folio from a list and subtracts its pages from the sizes; the inverse of [`Folio::lru_link`].
+    /// Unlinks the folio from a list and subtracts its pages from the sizes that [`Folio::lru_link`] increased.
     #[inline(always)]
     pub(super) fn lru_unlink(self, lruvec: &Lruvec, head: &mut LruHead, list: LruList) {
         head.list.unlink(self.memory, self.number());
@@ -89,8 +91,8 @@ impl<'a> Folio<'a> {
 
     /// Removes the folio from its list. Returns whether the folio was on a list. Kernel: `lruvec_del_folio`.
     pub(crate) fn lru_del(self) -> bool {
-        // The most frequent caller drops the last reference to a folio that is on no list. Only the thread that
-        // cleared the flag may set the flag again.
+        // The flag is tested before the lock is taken, because most calls come from a thread that drops the last
+        // reference to a folio that is on no list. Only the thread that cleared the flag may set the flag again.
         if !self.has(FolioFlags::LRU) {
             return false;
         }
@@ -109,8 +111,8 @@ impl<'a> Folio<'a> {
         true
     }
 
-    /// Marks the folio as mlocked and moves the folio to the unevictable list. An isolated folio is added to that
-    /// list when it is put back. Kernel: `mlock_folio`.
+    /// Marks the folio as mlocked and moves the folio to the unevictable list. An isolated folio is added to the
+    /// unevictable list later, when reclaim puts it back. Kernel: `mlock_folio`.
     pub(crate) fn mlock(self) {
         if !self.set(FolioFlags::MLOCKED).contains(FolioFlags::MLOCKED) && self.lru_del() {
             self.clear(FolioFlags::ACTIVE);
@@ -118,17 +120,17 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Clears the mlock of the folio and moves the folio to an evictable list. Kernel: `munlock_folio`; differs: the
-    /// mlocks of a folio are not counted, because one mapping at most locks a folio.
+    /// Clears the mlocked mark of the folio and moves the folio to an evictable list. Kernel: `munlock_folio`;
+    /// differs: the mlocks of a folio are not counted, because at most one mapping locks a folio.
     pub(crate) fn munlock(self) {
         if self.clear(FolioFlags::MLOCKED).contains(FolioFlags::MLOCKED) && self.lru_del() {
             self.lru_add();
         }
     }
 
-    /// Moves the folio to the tail of its list, where reclaim examines the folio next; with generations, to the tail
-    /// of the oldest generation. A folio on the classic active list and an isolated folio do not move. Kernel:
-    /// `lru_move_tail`.
+    /// Moves the folio to the tail of its list, where reclaim examines the folio next. With generations, moves the
+    /// folio to the tail of the oldest generation. A folio on the classic active list, and an isolated folio, do not
+    /// move. Kernel: `lru_move_tail`.
     pub(crate) fn lru_move_tail(self) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -159,9 +161,11 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Returns whether a user holds the folio through a handle. No page table maps such a folio, so reclaim
-    /// cannot take the folio, and a reference that reclaim holds would make calls of the user fail.
-    // Inlined, because both kinds of lists call this function for each folio that is isolated.
+    /// Returns whether a user holds the folio through a handle. Reclaim skips such a folio, because no page table
+    /// maps the folio, so that reclaim cannot take it, and because a reference that reclaim holds makes calls of the
+    /// user fail.
+    // Inlined, because reclaim calls this function for each folio that it isolates from the classic lists or from
+    // generations.
     #[inline(always)]
     pub(super) fn is_held_by_user(self) -> bool {
         !self.has_rmap() && (self.is_mapped() || !self.has(FolioFlags::SWAPCACHE))
@@ -191,14 +195,15 @@ impl Links for &Memory {
 }
 
 impl Memory {
-    /// Returns whether evictable folios are on lists of generations. Kernel: `lru_gen_enabled`.
+    /// Returns whether evictable folios are on lists of generations (MGLRU). Kernel: `lru_gen_enabled`.
     #[inline]
     pub(crate) fn lru_gen_enabled(&self) -> bool {
         self.lru_gen_enabled
     }
 
     /// Removes folios from the tail of a list until `nr_to_scan_pages` pages were examined. A folio that is being
-    /// freed, or that a user holds, moves to the head of the list. Kernel: `isolate_lru_folios`.
+    /// freed, or that a user holds through a handle, is not removed and moves to the head of the list. Kernel:
+    /// `isolate_lru_folios`.
     pub(crate) fn isolate_lru_folios(&self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) -> Isolated<'_> {
         let folios = Vec::with_capacity(nr_to_scan_pages as usize);
         let mut isolated = Isolated { folios, ..Isolated::default() };
@@ -228,7 +233,7 @@ impl Memory {
     /// Adds `delta_pages` to the number of pages that reclaim has isolated from the lists. Kernel:
     /// `NR_ISOLATED_ANON`.
     pub(crate) fn add_isolated(&self, delta_pages: i64) {
-        // Relaxed: no thread draws a conclusion from this number about other data.
+        // Relaxed: no thread concludes anything about other memory from this number.
         self.nr_isolated.fetch_add(delta_pages as u64, Ordering::Relaxed);
     }
 
@@ -237,7 +242,7 @@ impl Memory {
         self.nr_isolated.load(Ordering::Relaxed)
     }
 
-    /// Checks the lists of a lruvec. The error describes the first defect.
+    /// Checks the lists of a lruvec. The error text describes the first defect that the check finds.
     pub(crate) fn check_lru(&self, lruvec: &Lruvec) -> Result<(), String> {
         let heads = lruvec.lists();
         let (lrugen, mut sums) = (&lruvec.lrugen, [0; LruList::ALL.len()]);
@@ -268,7 +273,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Checks one list. Returns the number of its pages, or a description of the first defect.
+    /// Checks one list. Returns the number of its pages, or a text that describes the first defect.
     fn check_list(&self, head: &LruHead, name: &str, is_on: impl Fn(Folio<'_>) -> bool) -> Result<u64, String> {
         let (mut before, mut nr_pages) = (NIL, 0);
         for at in head.list.iter(self) {

@@ -1,8 +1,8 @@
-//! The lists of generations. Each list contains the folios that were last used in one generation. Kernel: MGLRU.
+//! The lists of generations: each list contains the folios whose last use is in one generation. Kernel: MGLRU.
 //!
-//! While a generation lists a folio, the header of the folio has the place of the generation, and ACTIVE is clear. A
-//! folio that is removed from one of the two youngest generations gets ACTIVE, unless reclaim takes the folio.
-//! Generations and lists change under the LRU lock.
+//! While a generation lists a folio, the header of the folio stores the place of the generation (its index, 0..=3),
+//! and the flag ACTIVE is clear. A folio that is removed from one of the two youngest generations gets ACTIVE, unless
+//! reclaim removes it. Generations and their lists change under the LRU lock, which is the lock of the lruvec.
 
 use std::sync::atomic::Ordering;
 
@@ -20,18 +20,19 @@ pub(super) enum ListEnd {
     Tail,
 }
 
-/// Whether reclaim is the reason to remove a folio from its generation.
+/// Whether a folio is removed from its generation because reclaim takes it, or because it moves to another
+/// generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reclaiming {
     Yes,
-    /// A folio of one of the two youngest generations gets ACTIVE.
+    /// The folio is removed for another reason. A folio of one of the two youngest generations then gets ACTIVE.
     No,
 }
 
-// The functions for the classic lists call the functions marked `inline(never)`. Because the latter are not inlined,
-// each such call costs the classic lists only a branch.
+// The functions marked `inline(never)` are called from code that the classic lists also run. Because these functions
+// are not inlined, each such call costs the classic lists only a branch.
 impl Folio<'_> {
-    /// Stores the place of the generation that lists the folio, or `None` when no generation lists the folio.
+    /// Stores the place `at` of the generation that lists the folio, or that no generation lists the folio (`None`).
     fn set_lru_gen(self, at: Option<usize>) {
         // Release pairs with the Acquire in `lru_gen`.
         self.memory.header(self.pfn).lru_gen.store(at.map_or(0, |at| at as u8 + 1), Ordering::Release);
@@ -51,10 +52,10 @@ impl Folio<'_> {
         self.lru_gen().map(|at| lrugen.max_seq().saturating_sub(lrugen.seq_at(at)))
     }
 
-    /// Returns the generation in which the folio starts. An active folio of the working set starts in the youngest
-    /// generation. Any other active folio, and a new page, starts in the second youngest generation. An inactive
-    /// folio of the swap cache starts in the third youngest generation if the folio is part of the working set, else
-    /// in the fourth youngest generation.
+    /// Returns the number of the generation in which the folio starts. An active folio of the working set starts in
+    /// the youngest generation. Any other active folio, and a new page, starts in the second youngest generation. An
+    /// inactive folio of the swap cache starts in the third youngest generation if it is part of the working set, and
+    /// else in the fourth youngest generation.
     ///
     /// Kernel: `lru_gen_folio_seq`.
     pub(crate) fn lru_gen_folio_seq(self, lrugen: &Mglru) -> u64 {
@@ -70,14 +71,15 @@ impl Folio<'_> {
         lrugen.max_seq().saturating_sub(age).max(lrugen.min_seq(LruType::Anon))
     }
 
-    /// Adds the folio at the head of the generation in which the folio starts. Kernel: `lru_gen_add_folio`.
+    /// Adds the folio at the head of the list of the generation in which the folio starts; see
+    /// [`Folio::lru_gen_folio_seq`]. Kernel: `lru_gen_add_folio`.
     #[inline(never)]
     pub(super) fn lru_gen_add_folio(self, lruvec: &Lruvec, heads: &mut LruHeads) {
         self.lru_gen_put(lruvec, heads, self.lru_gen_folio_seq(&lruvec.lrugen), ListEnd::Head);
     }
 
-    /// Moves the folio to the generation than which `age` generations are younger, or to the oldest generation if
-    /// fewer generations are younger. A folio that no generation lists stays on its list.
+    /// Moves the folio to the generation of age `age`: `age` generations are younger than it. If no generation is
+    /// that old, moves the folio to the oldest generation. A folio that no generation lists stays where it is.
     pub(crate) fn lru_gen_set_age(self, age: u64) {
         let lruvec = self.memory.lruvec_of(self);
         let mut heads = lruvec.lists();
@@ -95,7 +97,8 @@ impl Folio<'_> {
         self.lru_link(lruvec, &mut heads.generations[at], lruvec.lrugen.list_of(at), end);
     }
 
-    /// Removes the folio from the list of its generation, which has the place `at`. Kernel: `lru_gen_del_folio`.
+    /// Removes the folio from the list of its generation; `at` is the place of the generation. Kernel:
+    /// `lru_gen_del_folio`.
     #[inline(never)]
     pub(super) fn lru_gen_del_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, reclaiming: Reclaiming) {
         let list = lruvec.lrugen.list_of(at);
@@ -106,23 +109,23 @@ impl Folio<'_> {
         }
     }
 
-    /// Moves the folio from the generation with the place `at` to an end of the list of generation `seq`.
+    /// Moves the folio from its generation, whose place is `at`, to an end of the list of generation `seq`.
     #[inline(never)]
     pub(super) fn lru_gen_move(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize, seq: u64, end: ListEnd) {
         self.lru_gen_del_folio(lruvec, heads, at, Reclaiming::Yes);
         self.lru_gen_put(lruvec, heads, seq, end);
     }
 
-    /// Moves the folio from the oldest generation to an end of the second oldest generation, and resets the count of
-    /// uses. Kernel: `folio_inc_gen`.
+    /// Moves the folio from the oldest generation to an end of the second oldest generation, and resets the folio's
+    /// count of uses. Kernel: `folio_inc_gen`.
     fn folio_inc_gen(self, lruvec: &Lruvec, heads: &mut LruHeads, end: ListEnd) {
         let seq = lruvec.lrugen.min_seq(LruType::Anon);
         self.forget_refs();
         self.lru_gen_move(lruvec, heads, gen_of(seq), seq + 1, end);
     }
 
-    /// Records a use of the folio that a page table entry shows. The first use sets REFERENCED, a further use sets
-    /// WORKINGSET. Returns whether this use is a further use. Kernel: `lru_gen_set_refs`.
+    /// Records a use of the folio that the accessed bit of a page table entry shows. The first use sets REFERENCED,
+    /// and a later use sets WORKINGSET. Returns whether this use is a later use. Kernel: `lru_gen_set_refs`.
     #[inline(never)]
     pub(crate) fn lru_gen_set_refs(self) -> bool {
         let is_next = self.flags().intersects(FolioFlags::REFERENCED | FolioFlags::WORKINGSET);
@@ -131,14 +134,15 @@ impl Folio<'_> {
         is_next
     }
 
-    /// Resets the count of uses, and does not change WORKINGSET. Kernel: `LRU_REFS_FLAGS`.
+    /// Resets the folio's count of uses: clears REFERENCED and the number `lru_refs`. WORKINGSET does not change.
+    /// Kernel: `LRU_REFS_FLAGS`.
     pub(crate) fn forget_refs(self) {
         self.clear(FolioFlags::REFERENCED);
         self.set_lru_refs(0);
     }
 
-    /// Moves a folio of the oldest generation to the second oldest generation if the tier of the folio is protected,
-    /// or if the folio is under writeback or held by a user. Returns whether the folio moved.
+    /// Moves a folio of the oldest generation to the second oldest generation if the folio's tier is protected, or if
+    /// the folio is under writeback or a user holds the folio through a handle. Returns whether the folio moved.
     ///
     /// Kernel: `sort_folio`; differs: a folio that a user holds moves too, because otherwise the generation of the
     /// folio might never become empty.
@@ -155,8 +159,8 @@ impl Folio<'_> {
         is_sorted
     }
 
-    /// Removes a folio from the oldest generation, which has the place `at`, for the eviction of the folio. Kernel:
-    /// `isolate_folio`.
+    /// Removes a folio that will be evicted from the list of the oldest generation; `at` is the place of the
+    /// generation. Kernel: `isolate_folio`.
     fn isolate_folio(self, lruvec: &Lruvec, heads: &mut LruHeads, at: usize) {
         if !self.has(FolioFlags::REFERENCED) {
             self.set_lru_refs(0);
@@ -167,17 +171,18 @@ impl Folio<'_> {
 }
 
 impl Memory {
-    /// Records a use of each folio of a lruvec, under one hold of the LRU lock. A folio that was used before moves to
-    /// the youngest generation. Folios of other lruvecs are skipped.
+    /// Records a use of each folio of `folios` that is on the generations of `lruvec`, under one hold of the LRU
+    /// lock. A folio that was used before moves to the youngest generation. Folios of other lruvecs are skipped.
     ///
     /// Locks: the caller holds the locks of the page tables whose entries name the folios, so that no folio is freed.
-    /// Kernel: `folio_update_gen`; differs: the folio moves at once, and not when eviction scans the folio.
+    /// Kernel: `folio_update_gen`; differs: the folio moves at once, and in the kernel it moves when eviction scans
+    /// it.
     pub(crate) fn folios_update_gen(&self, lruvec: &Lruvec, folios: impl Iterator<Item = Pfn>) {
         let mut heads = lruvec.lists();
         let youngest = lruvec.lrugen.max_seq();
         for folio in folios.map(|pfn| self.folio(pfn)) {
-            // The generation is read first, because this read ensures that the thread sees the group of the folio at
-            // the time when the folio was added to the list.
+            // `lru_gen` is read before the folio's group, because this read ensures that the thread sees the group
+            // that the folio had when it was added to the list.
             let Some(at) = folio.lru_gen().filter(|_| std::ptr::eq(&**self.lruvec_of(folio), lruvec)) else { continue };
             if folio.lru_gen_set_refs() && at != gen_of(youngest) {
                 folio.lru_gen_move(lruvec, &mut heads, at, youngest, ListEnd::Head);
@@ -185,16 +190,16 @@ impl Memory {
         }
     }
 
-    /// Returns whether a generation of the lruvec lists the folio. Aging skips page table entries that name any other
-    /// folio.
+    /// Returns whether a generation of the lruvec lists the folio. Aging skips a page table entry that names a folio
+    /// for which the result is false.
     pub(crate) fn is_in_generation_of(&self, pfn: Pfn, lruvec: &Lruvec) -> bool {
         let folio = self.folio(pfn);
         folio.lru_gen().is_some() && std::ptr::eq(&**self.lruvec_of(folio), lruvec)
     }
 
-    /// Starts the generation after `seq`, unless `seq` is no longer the youngest generation. Returns whether the
-    /// generation started. If there are already four generations, the folios of the oldest generation become the tail
-    /// of the second oldest generation.
+    /// Starts the generation after `seq`, unless `seq` is no longer the youngest generation. Returns whether a
+    /// generation was started. If there are four generations already, the folios of the oldest generation move to the
+    /// tail of the second oldest generation.
     ///
     /// Kernel: `inc_max_seq`, `inc_min_seq`.
     pub(crate) fn inc_max_seq(&self, lruvec: &Lruvec, seq: u64) -> bool {
@@ -220,7 +225,8 @@ impl Memory {
     }
 
     /// Ends the oldest generations that are empty, as long as two generations remain. Returns whether a generation
-    /// ended. If both types are evictable, a type keeps three generations while the other type has four generations.
+    /// was ended. If both types (anonymous and file) are evictable, a type keeps three generations while the other
+    /// type has four generations.
     ///
     /// Kernel: `try_to_inc_min_seq`.
     pub(crate) fn try_to_inc_min_seq(&self, lruvec: &Lruvec, swappiness: u8) -> bool {
@@ -238,13 +244,13 @@ impl Memory {
         if is_both && anon.max(file) > middle && anon.min(file) < middle {
             (anon, file) = (anon.min(middle), file.min(middle));
         }
-        // `|` and not `||`, because the call for the second type is needed even if the first call returns true.
+        // `|` and not `||`, because the second call is needed even if the first call returns true.
         lrugen.try_to_inc_min_seq(LruType::Anon, anon) | lrugen.try_to_inc_min_seq(LruType::File, file)
     }
 
-    /// Removes folios from the tail of a type's oldest generation, until `nr_to_scan_pages` pages were scanned or a
-    /// batch is isolated. A folio that is protected, under writeback, being freed, or held by a user is not isolated
-    /// but moves to the second oldest generation.
+    /// Removes folios from the tail of the list of a type's oldest generation, until `nr_to_scan_pages` pages were
+    /// scanned or a batch is isolated. A folio that is protected, under writeback, being freed, or held by a user
+    /// through a handle moves to the second oldest generation instead.
     ///
     /// When only two generations are left, no folio is scanned. Kernel: `scan_folios`.
     pub(crate) fn scan_folios(&self, lruvec: &Lruvec, ty: LruType, nr_to_scan_pages: u64) -> Isolated<'_> {
@@ -363,7 +369,7 @@ mod tests {
         use_all(&memory, &[&hot]);
         assert!(hot.has(FolioFlags::WORKINGSET) && !hot.has(FolioFlags::REFERENCED));
         assert_eq!((seq_of(&hot), seq_of(&idle)), (5, 3));
-        // The call skips an isolated folio and a folio of other lists.
+        // `use_all` skips an isolated folio, and a folio that no generation of the lruvec lists.
         idle.lru_del();
         use_all(&memory, &[&idle]);
         assert!(!idle.has(FolioFlags::REFERENCED));

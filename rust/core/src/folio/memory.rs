@@ -19,10 +19,10 @@ use crate::workingset::{Lruvec, Workingset};
 use buddy_system_allocator::FrameAllocator;
 use bytemuck::Zeroable;
 
-/// Number of never-used pages that are added to the buddy lists at once. The frame numbers start at this number, so
-/// that 0 is never the number of a frame.
+/// Number of pages that are added to the buddy lists at once; none of these pages was used before. The first frame
+/// number is equal to this number, so that 0 is never a frame number.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
-/// Number of pages of each order that are kept outside the buddy lists, for the next request of that order.
+/// Number of pages of each order that are kept outside the buddy lists, for later requests of that order.
 const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 
 /// The header of a folio, stored at the frame number of the folio's first page. Kernel: `struct folio`, which takes
@@ -32,31 +32,32 @@ const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct FolioHeader {
-    /// Number of references: the swap cache holds one for each page, page tables one for each mapping, and each user
-    /// one. 0 means frozen or free.
+    /// Number of references. The swap cache holds one reference for each page, page tables hold one for each mapping,
+    /// and each user holds one. 0 means that the folio is frozen or free.
     pub(super) refs: FolioRefs,
     pub(super) flags: AtomicU32,
     /// Number of page table entries that map pages of the folio.
     pub(super) mapcount: AtomicU32,
-    /// Users of the bytes: 0 for no user, n > 0 for n views, -1 for one writer inside the core, -(n+1) for n readers
-    /// inside the core.
+    /// Users of the folio's bytes: 0 means no user, n > 0 means n views, -1 means one writer inside the core, and
+    /// -(n+1) means n readers inside the core.
     pub(super) users: AtomicI32,
     /// First slot of the folio; 0 when the folio is not in the swap cache.
     pub(super) swap: AtomicU64,
     pub(super) order: AtomicU8,
     /// Number of uses of the folio after the first use, 0..=3.
     pub(super) lru_refs: AtomicU8,
-    /// 1 plus the place (0..=3) of the generation that lists the folio; 0 when no generation lists the folio.
+    /// 1 plus the place (index, 0..=3) of the generation that lists the folio; 0 when no generation lists the folio.
     pub(super) lru_gen: AtomicU8,
     /// Number of the group that is charged for the folio; 0 for no group.
     pub(super) css: AtomicU32,
-    /// Frame numbers of the neighbours on the LRU list, towards its head and towards its tail; `NIL` at the ends.
+    /// Frame numbers of the neighbours on the LRU list: `lru_prev` towards the head of the list, `lru_next` towards
+    /// the tail; `NIL` at the ends.
     pub(super) lru_prev: AtomicU32,
     pub(super) lru_next: AtomicU32,
     /// Number that identifies the folio's `AnonVma`, which lists the mappings that may map the folio; 0 for no
     /// `AnonVma`.
     pub(super) anon_vma: AtomicU32,
-    /// Page index of the folio's first page in the mappings of the `AnonVma`.
+    /// Page index of the folio's first page in the mappings of its `AnonVma`.
     pub(super) index: AtomicU32,
 }
 
@@ -73,10 +74,10 @@ const _: () = assert!(size_of::<FolioHeader>() == 64, "one header a cache line")
 /// Free page frames.
 struct FreePages {
     buddy: FrameAllocator<SWAP_NR_ORDERS>,
-    /// Freed runs by order, the last freed run on top. The bytes of such a run are probably in the CPU cache, and the
-    /// run needs no split.
+    /// Runs of pages that were freed, by order, with the run freed last on top. The next request of the order takes
+    /// this run, because its bytes are probably in the CPU cache, and the run needs no split.
     hot: [Vec<u32>; SWAP_NR_ORDERS],
-    /// First frame that was never added to the buddy lists.
+    /// The first frame number of the pages that were never added to the buddy lists.
     next: usize,
     end: usize,
     nr_used: u64,
@@ -100,7 +101,7 @@ impl FreePages {
         self.buddy.alloc(nr_pages).map(|pfn| pfn as u32)
     }
 
-    /// Moves the hot runs to the buddy lists, where the runs merge with neighbouring runs.
+    /// Moves the runs in `hot` to the buddy lists, where a run merges with its free neighbours.
     fn drain(&mut self) {
         for order in Order::all() {
             for pfn in self.hot[order.index()].drain(..) {
@@ -109,8 +110,8 @@ impl FreePages {
         }
     }
 
-    /// Keeps a freed run for the next request of its order, if fewer than `HOT_PAGES` pages of the order are kept.
-    /// Returns whether the run was kept.
+    /// Keeps a freed run in `hot` for the next request of its order, if `hot` has fewer than `HOT_PAGES` pages of
+    /// this order. Returns whether the run was kept.
     fn keep_hot(&mut self, pfn: u32, order: Order) -> bool {
         let hot = &mut self.hot[order.index()];
         let has_room = hot.len() << order.get() < HOT_PAGES;
@@ -131,20 +132,20 @@ struct Arena {
     free: SpinMutex<FreePages>,
 }
 
-/// The memory of one machine. Address space for pages is reserved when the pages are first needed. The system provides
-/// memory for a page at the first write to the page.
+/// The memory of one [`Swap`](crate::Swap). Address space for pages is reserved when the pages are first needed. The
+/// system provides memory for a page at the first write to the page.
 pub struct Memory {
     nr_pages: u32,
-    /// The LRU lists of root, which also contain the folios without a group.
+    /// The LRU lists of the root group, which also contain the folios that belong to no group.
     lruvec: Arc<Lruvec>,
     memcg: Option<MemCgroups>,
     arena: OnceLock<Arena>,
     pub(super) waiters: WaitTable,
     /// Number of pages that reclaim has isolated from the lists.
     pub(super) nr_isolated: AtomicU64,
-    /// Evictable folios are on the lists of generations.
+    /// Whether evictable folios are on the lists of generations (MGLRU).
     pub(super) lru_gen_enabled: bool,
-    /// The gate between operations and the check of the invariants.
+    /// The gate between operations and `Swap::check`, the check of the invariants.
     activity: ActivityGate,
 }
 
@@ -181,8 +182,8 @@ impl Memory {
         })
     }
 
-    /// Selects the kind of lists for evictable folios by the rule for refaults. The caller has allocated no folio
-    /// yet.
+    /// Selects the classic lists or the lists of generations (MGLRU) for evictable folios, as the working-set rule
+    /// `workingset` needs. The caller has allocated no folio yet.
     pub(crate) fn with_lists_of(mut self, workingset: Workingset) -> Self {
         self.lru_gen_enabled = workingset == Workingset::Mglru;
         self
@@ -205,7 +206,7 @@ impl Memory {
         Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
     }
 
-    /// Returns the header of a page that was handed out at least once.
+    /// Returns the header at a frame number. The page was handed out at least once.
     #[inline]
     pub(super) fn header(&self, pfn: Pfn) -> &FolioHeader {
         &self.arena.get().expect("a page number comes from the arena").headers[pfn.0 as usize]
@@ -218,12 +219,14 @@ impl Memory {
         arena.pages.run_of(first..first + nr_pages as usize).as_ptr().cast::<u8>().cast_mut()
     }
 
-    /// Returns the LRU lists of root. The sizes of these lists include those of all groups.
+    /// Returns the LRU lists of the root group. The sizes of these lists include the sizes of the lists of all
+    /// groups.
     pub fn lruvec(&self) -> &Arc<Lruvec> {
         &self.lruvec
     }
 
-    /// Returns the LRU lists of the group that is charged for a folio. Kernel: `folio_lruvec`.
+    /// Returns the LRU lists of the group that is charged for a folio; for a folio without a group, those of root.
+    /// Kernel: `folio_lruvec`.
     #[inline]
     pub(crate) fn lruvec_of(&self, folio: Folio<'_>) -> &Arc<Lruvec> {
         match (&self.memcg, folio.css()) {
@@ -238,14 +241,14 @@ impl Memory {
         self.memcg.as_ref()
     }
 
-    /// Returns every folio that is charged to a group, in order of frame numbers. The result may lack folios that are
-    /// allocated or freed during the walk.
+    /// Returns every folio that is charged to a group, in order of frame numbers. The result can lack folios that
+    /// other threads allocate or free during the walk.
     pub(crate) fn charged_folios(&self) -> impl Iterator<Item = Folio<'_>> {
         let end = self.arena.get().map_or(BLOCK_PAGES, |arena| arena.free.lock().next);
         (BLOCK_PAGES..end).map(|pfn| self.folio(Pfn(pfn as u64))).filter(|folio| folio.css().is_some())
     }
 
-    /// Returns the gate between operations and the check of the invariants.
+    /// Returns the gate between operations and `Swap::check`, the check of the invariants.
     pub(crate) fn activity(&self) -> &ActivityGate {
         &self.activity
     }
@@ -255,12 +258,12 @@ impl Memory {
         self.nr_pages.into()
     }
 
-    /// Returns the number of pages that belong to folios.
+    /// Returns the number of pages that belong to folios, that is, the pages that are not free.
     pub fn nr_used_pages(&self) -> u64 {
         self.arena.get().map_or(0, |arena| arena.free.lock().nr_used)
     }
 
-    /// Returns the number of bytes of the headers of all pages that were ever used.
+    /// Returns the bytes that the headers of all pages take that were ever in use.
     pub fn header_bytes(&self) -> u64 {
         let used = self.arena.get().map_or(0, |arena| arena.free.lock().next - BLOCK_PAGES);
         (used * size_of::<FolioHeader>()) as u64
@@ -280,7 +283,7 @@ impl Memory {
         };
         let pfn = Pfn(pfn.ok_or(SwapError::NoMemory(order.nr_pages() as u64 * PAGE_SIZE as u64))?.into());
         let header = self.header(pfn);
-        // Relaxed: no other thread knows the page yet, and a table entry or a lock publishes the page.
+        // Relaxed: no other thread knows the page yet. The folio is later published by a table entry or under a lock.
         header.order.store(order.get(), Ordering::Relaxed);
         header.flags.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.mapcount.load(Ordering::Relaxed), 0, "a free page is mapped");
@@ -288,18 +291,20 @@ impl Memory {
         header.lru_refs.store(0, Ordering::Relaxed);
         debug_assert_eq!(header.css.load(Ordering::Relaxed), 0, "a free page is charged");
         header.anon_vma.store(0, Ordering::Relaxed);
-        // A thread that takes a reference to a reused page sees the new fields of the page.
+        // `publish` is the last step, so that a thread that takes a reference to a reused page sees the new fields of
+        // the page.
         header.refs.publish(1);
         Ok(FolioRef::adopt(Folio { memory: self, pfn }))
     }
 
-    /// Returns the folio with a given frame number, without a reference. The caller ensures that a reference exists.
+    /// Returns the folio with the frame number `pfn`, without a reference. The caller ensures that another reference
+    /// exists.
     #[inline]
     pub(crate) fn folio(&self, pfn: Pfn) -> Folio<'_> {
         Folio { memory: self, pfn }
     }
 
-    /// Frees the pages of a folio that has no references, or is frozen.
+    /// Frees the pages of a folio that has no references. A frozen folio counts as a folio without references.
     pub(super) fn free(&self, folio: Folio<'_>) {
         debug_assert!(!folio.has(FolioFlags::SWAPCACHE), "a cached folio has references");
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
@@ -318,8 +323,8 @@ impl Memory {
                 return;
             }
         }
-        // Between the two sections under the lock, no list contains the pages, so no thread uses the pages while
-        // their memory returns to the system.
+        // The lock of the free pages is not held while the memory of the pages returns to the system. No list
+        // contains the pages at this time, so no thread uses them.
         let (first, nr_pages) = (pfn as usize, order.nr_pages() as usize);
         arena.pages.release_run(first..first + nr_pages);
         arena.free.lock().buddy.dealloc(first, nr_pages);
@@ -342,7 +347,8 @@ impl Folio<'_> {
     }
 
     /// Stores the number of the folio's file, and the index of the folio's first page in the file. The folio is not
-    /// mapped. Its pages count as shared memory from now on. Kernel: `shmem_add_to_page_cache`.
+    /// mapped. After the call, the statistics count the pages of the folio as shared memory. Kernel:
+    /// `shmem_add_to_page_cache`.
     pub(crate) fn set_file_rmap(self, mapping: u32, index: u32) {
         let group = self.css().zip(self.memory.memcg.as_ref()).map(|(css, groups)| groups.get(css));
         group.inspect(|group| self.count_memory(group, -1));
@@ -362,8 +368,8 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a folio to the group to which its pages are charged. The binding takes over a reference to the group.
-    /// Kernel: `commit_charge`.
+    /// Binds a folio to the group to which its pages are charged. The binding takes over the caller's reference to
+    /// the group. Kernel: `commit_charge`.
     pub(crate) fn bind(self, group: &MemCgroup) {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
         self.set_css(group.css());
@@ -371,7 +377,8 @@ impl Folio<'_> {
         group.count(MemcgStat::PgPgIn, 1);
     }
 
-    /// Removes the binding of the folio to its group. The charge and the reference to the group pass to the caller.
+    /// Removes the binding of the folio to its group. The caller takes over the charge and the reference to the
+    /// group.
     pub(crate) fn unbind(self, groups: &MemCgroups) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
@@ -381,8 +388,8 @@ impl Folio<'_> {
         }
     }
 
-    /// Binds a locked folio to the parent of its group, and does not change charges. Kernel: `memcg_reparent_objcgs`
-    /// for one folio.
+    /// Binds a locked folio to `to`, the parent of its group `from`. Charges do not change. Kernel:
+    /// `memcg_reparent_objcgs` for one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
         self.count_memory(from, -1);
         groups.css_get(to, 1);
@@ -401,13 +408,14 @@ impl Folio<'_> {
         }
     }
 
-    /// Takes over the charge of a frozen folio that this folio replaces. Kernel: `mem_cgroup_migrate`.
+    /// Takes over the charge of the frozen folio `old`, which this folio replaces. Kernel: `mem_cgroup_migrate`.
     pub(super) fn take_charge(self, old: Self) {
         self.set_css(old.css().unwrap_or_default());
         old.set_css(CssId::default());
     }
 
-    /// Takes the further references to the group that the parts of a split folio need. Kernel: `split_page_memcg`.
+    /// Takes one more reference to the folio's group for each part of a split folio except the first part. Kernel:
+    /// `split_page_memcg`.
     pub(crate) fn split_charge(self, groups: &MemCgroups, nr_parts: u32) {
         if let Some(css) = self.css() {
             let group = groups.get(css);
@@ -434,7 +442,7 @@ mod tests {
         assert_eq!(memory.nr_used_pages(), 1024);
         drop(large);
         drop(singles);
-        // Freed single pages merge when a large folio needs their block.
+        // The allocation of a large folio merges the freed single pages of its block.
         drop([(); 2].map(|()| memory.alloc(Order::MAX).expect("merged")));
         assert_eq!(memory.nr_used_pages(), 0);
     }

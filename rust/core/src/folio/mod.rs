@@ -1,4 +1,4 @@
-//! Folios: runs of pages with data, flags, a lock and a count of references.
+//! Folios: runs of pages with data, flags, a lock and a reference count.
 
 mod activity;
 mod data;
@@ -28,24 +28,25 @@ bitflags::bitflags! {
     pub struct FolioFlags: u32 {
         /// The folio lock is taken.
         const LOCKED = 1 << 0;
-        /// A thread sleeps for the lock or for the end of writeback.
+        /// A thread sleeps until the folio lock is free or writeback ends.
         const WAITERS = 1 << 1;
         /// The bytes are valid: read from storage, or written by the caller.
         const UPTODATE = 1 << 2;
         /// The bytes differ from the data in storage.
         const DIRTY = 1 << 3;
-        /// The folio may get slots.
+        /// The folio may get swap slots.
         const SWAPBACKED = 1 << 4;
         /// The folio is in the swap cache: the table entries of its slots name the folio.
         const SWAPCACHE = 1 << 5;
         /// The folio is being written to its storage.
         const WRITEBACK = 1 << 6;
-        /// Reclaim is to free the folio as soon as its writeback ends. `READAHEAD` is the same bit, as in the kernel.
+        /// Reclaim wants to free the folio as soon as its writeback ends. `READAHEAD` is the same bit, as in the
+        /// kernel.
         const RECLAIM = 1 << 7;
-        /// The folio was used since reclaim examined it.
+        /// The folio was used after reclaim last examined the folio.
         const REFERENCED = 1 << 8;
-        /// The folio is on the active list, or is added to the active list next. The flag is clear while a generation
-        /// lists the folio: see [`Folio::is_active`].
+        /// The folio is on the active list, or will be added to the active list. The flag is clear while a generation
+        /// (MGLRU) lists the folio: see [`Folio::is_active`].
         const ACTIVE = 1 << 9;
         /// The folio is part of the working set.
         const WORKINGSET = 1 << 10;
@@ -53,32 +54,31 @@ bitflags::bitflags! {
         const LRU = 1 << 11;
         /// The folio must not be swapped out.
         const MLOCKED = 1 << 12;
-        /// The user of a handle holds the lock, or set the writeback state, for an unlimited time. Swapoff does not
-        /// wait for such a folio. Kernel: none.
+        /// The user of a handle holds the folio lock, or has set the writeback state, for an unlimited time. Swapoff
+        /// does not wait for such a folio. Kernel: none.
         const HELD = 1 << 13;
         /// The folio is on the unevictable list.
         const UNEVICTABLE = 1 << 14;
-        /// No group is charged for the folio's slots, because the slots were handed out without a folio. Kernel:
-        /// none.
+        /// No group is charged for the folio's slots, because the slots were allocated without a folio. Kernel: none.
         const SWAP_UNCHARGED = 1 << 15;
         /// The folio was read ahead and has not been used yet. `RECLAIM` is the same bit.
         const READAHEAD = 1 << 7;
     }
 }
 
-/// The bit that distinguishes the number of a file from the number of an `AnonVma`. Kernel: `FOLIO_MAPPING_ANON`,
-/// with the opposite meaning.
+/// The bit in [`Folio::rmap`] that is set for the number of a file and clear for the number of an `AnonVma`. Kernel:
+/// `FOLIO_MAPPING_ANON`, with the opposite meaning.
 const FILE_RMAP: u32 = 1 << 31;
 
-/// The fields that differ between a part of a split folio and the whole folio.
+/// The fields in which a part of a split folio differs from the whole folio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     pub(crate) order: Order,
     pub(crate) mapcount: u32,
 }
 
-/// A folio, identified by its page frame number, without a reference. The value is valid while some other holder has
-/// a reference. Kernel: `struct folio *`.
+/// A folio, identified by its page frame number, without a reference. The value is valid as long as another holder
+/// has a reference. Kernel: `struct folio *`.
 #[derive(Clone, Copy)]
 pub struct Folio<'a> {
     memory: &'a Memory,
@@ -98,7 +98,8 @@ impl fmt::Debug for Folio<'_> {
 }
 
 impl<'a> Folio<'a> {
-    /// Returns the frame number of the first page. Table entries contain this number.
+    /// Returns the frame number of the folio's first page. The table entries of the folio's slots contain this
+    /// number.
     pub fn pfn(self) -> Pfn {
         self.pfn
     }
@@ -124,8 +125,9 @@ impl<'a> Folio<'a> {
     /// Returns a snapshot of the flags.
     #[inline]
     pub fn flags(self) -> FolioFlags {
-        // Acquire pairs with the Release in `set` and `clear`: a thread that reads a flag also sees the writes before
-        // the change of the flag (UPTODATE: the bytes; WRITEBACK cleared: the result of the write).
+        // Acquire pairs with the Release in `set` and `clear`: a thread that reads a changed flag also sees the
+        // writes that came before the change, for example the bytes with UPTODATE, or the result of the write when
+        // WRITEBACK is clear.
         FolioFlags::from_bits_retain(self.memory.header(self.pfn).flags.load(Ordering::Acquire))
     }
 
@@ -135,19 +137,21 @@ impl<'a> Folio<'a> {
         self.flags().contains(flags)
     }
 
-    /// Sets flags and returns the old flags. All flags except REFERENCED, READAHEAD and WAITERS need the folio lock.
-    /// Only the LRU lists change LRU and UNEVICTABLE. Only the thread that isolated the folio changes ACTIVE and
-    /// WORKINGSET; while a generation lists the folio, the holder of the LRU lock changes ACTIVE and WORKINGSET.
+    /// Sets flags and returns the old flags. A change of any flag except REFERENCED, READAHEAD and WAITERS needs the
+    /// folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the thread that isolated the
+    /// folio changes ACTIVE and WORKINGSET; while a generation lists the folio, the holder of the LRU lock changes
+    /// these two flags.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
-        // AcqRel: Release pairs with the Acquire in `flags`; Acquire pairs with the Release of the last change of the
-        // flags.
+        // AcqRel: the Release pairs with the Acquire in `flags`, and the Acquire pairs with the Release of the last
+        // change of the flags.
         let old = self.memory.header(self.pfn).flags.fetch_or(flags.bits(), Ordering::AcqRel);
         FolioFlags::from_bits_retain(old)
     }
 
-    /// Marks the folio dirty and up to date, because the bytes of the folio are the newest data. A cached folio that
-    /// is dirty is always up to date: otherwise a fault could neither map the folio nor drop it and read the slot
-    /// again. Kernel: `folio_mark_dirty`; differs: in the kernel the caller has made the folio up to date.
+    /// Marks the folio dirty and up to date, because the bytes of the folio are the newest data. A dirty cached folio
+    /// must be up to date, because a fault could not map a folio that is not up to date, and could not drop a dirty
+    /// folio and read the slot again. Kernel: `folio_mark_dirty`; differs: in the kernel the caller has made the
+    /// folio up to date.
     pub fn folio_mark_dirty(self) {
         self.set(FolioFlags::DIRTY | FolioFlags::UPTODATE);
     }
@@ -189,8 +193,8 @@ impl<'a> Folio<'a> {
             .is_some_and(|first| (first.value()..first.value() + self.nr_pages() as u64).contains(&slot.value()))
     }
 
-    /// Returns the number of references: the swap cache holds one for each page, page tables one for each mapping,
-    /// and each user one. 0 means frozen or free.
+    /// Returns the number of references. The swap cache holds one reference for each page, page tables hold one for
+    /// each mapping, and each user holds one. 0 means that the folio is frozen or free.
     pub fn refs(self) -> u32 {
         self.memory.header(self.pfn).refs.get()
     }
@@ -206,7 +210,7 @@ impl<'a> Folio<'a> {
         self.memory.header(self.pfn).refs.add(nr);
     }
 
-    /// Drops `nr` references. The drop of the last reference frees the pages. Kernel: `folio_put_refs`.
+    /// Drops `nr` references. If these are the last references, the call frees the pages. Kernel: `folio_put_refs`.
     pub(crate) fn put_refs(self, nr: u32) {
         if self.memory.header(self.pfn).refs.put(nr) {
             self.memory.free(self);
@@ -256,11 +260,12 @@ impl<'a> Folio<'a> {
         self.put_refs(nr);
     }
 
-    /// Returns the number of the folio's `AnonVma`, or of its file with [`FILE_RMAP`]. Kernel: `folio->mapping`.
+    /// Returns the number of the folio's `AnonVma`, or the number of its file together with the bit [`FILE_RMAP`].
+    /// Kernel: `folio->mapping`.
     #[inline(always)]
     fn rmap(self) -> u32 {
         // Relaxed: the field is written before a page table entry or an entry of a file names the folio, and the lock
-        // of these entries publishes them.
+        // of this table or file publishes the field.
         self.memory.header(self.pfn).anon_vma.load(Ordering::Relaxed)
     }
 
@@ -277,7 +282,7 @@ impl<'a> Folio<'a> {
         if number & FILE_RMAP == 0 { 0 } else { number & !FILE_RMAP }
     }
 
-    /// Returns whether the reverse map may find the entries that name the folio.
+    /// Returns whether the reverse map can find the page table entries and file entries that name the folio.
     #[inline(always)]
     pub(crate) fn has_rmap(self) -> bool {
         self.rmap() != 0
@@ -299,8 +304,8 @@ impl<'a> Folio<'a> {
         header.index.store(index, Ordering::Relaxed);
     }
 
-    /// Makes `part`, pages of this frozen folio, a separate folio: frozen, unlocked, with the flags and group of this
-    /// folio.
+    /// Makes `part`, which is some pages of this frozen folio, a folio of its own. The new folio is frozen and
+    /// unlocked, and has the flags and the group of this folio.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));
         let flags = self.flags() - FolioFlags::LOCKED - FolioFlags::WAITERS;
@@ -314,7 +319,7 @@ impl<'a> Folio<'a> {
         part.set_anon_rmap(self.rmap(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
     }
 
-    /// Shrinks this frozen folio to its first part.
+    /// Shrinks this frozen folio to the first part of its split.
     pub(crate) fn shrink(self, as_part: Part) {
         let header = self.memory.header(self.pfn);
         // Relaxed: as in `make_part`.
@@ -322,7 +327,8 @@ impl<'a> Folio<'a> {
         header.mapcount.store(as_part.mapcount, Ordering::Relaxed);
     }
 
-    /// Copies the flags, reverse map and charge of a folio that this folio replaces. Kernel: `folio_migrate_flags`.
+    /// Copies the flags, reverse map and charge of the folio `old`, which this folio replaces. Kernel:
+    /// `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
         let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
         // The old folio leaves its list before its charge moves to this folio, because the group of a folio selects
@@ -337,20 +343,21 @@ impl<'a> Folio<'a> {
         }
     }
 
-    /// Clears the entry of a frozen folio after another folio replaced the folio in the swap cache.
+    /// Removes the slots and the flag SWAPCACHE from a frozen folio after another folio replaced it in the swap
+    /// cache.
     pub(crate) fn leave_cache(self) {
         self.set_entry(SwpEntry::NONE);
         self.clear(FolioFlags::SWAPCACHE);
     }
 
-    /// Clears the mappings of a frozen folio after another folio took over the mappings.
+    /// Sets the number of mappings of a frozen folio to 0 after another folio took over the mappings.
     pub(crate) fn forget_mappings(self) {
         // Relaxed: see `mapcount`.
         self.memory.header(self.pfn).mapcount.store(0, Ordering::Relaxed);
     }
 
-    /// Returns the facts of the folio that working-set detection needs.
-    // Inlined, because each caller (evictions, the aging of lists, tests of tiers) uses only some of the facts.
+    /// Returns the facts about the folio that working-set detection uses.
+    // Inlined, because each caller (evictions, aging of the lists, tests of tiers) uses only some of the facts.
     #[inline(always)]
     pub(crate) fn facts(self) -> FolioFacts {
         let flags = self.flags();
@@ -358,7 +365,7 @@ impl<'a> Folio<'a> {
             nr_pages: self.nr_pages(),
             is_workingset: flags.contains(FolioFlags::WORKINGSET),
             is_referenced: flags.contains(FolioFlags::REFERENCED),
-            // Relaxed: the count is a hint, written by the same faults that set REFERENCED.
+            // Relaxed: the value is a hint. The faults that set REFERENCED write it.
             lru_refs: self.memory.header(self.pfn).lru_refs.load(Ordering::Relaxed),
         }
     }
@@ -367,7 +374,7 @@ impl<'a> Folio<'a> {
         self.memory.header(self.pfn).lru_refs.store(lru_refs, Ordering::Relaxed);
     }
 
-    /// Locks the folio if the lock is free. Kernel: `folio_trylock`.
+    /// Locks the folio if the folio lock is free. Kernel: `folio_trylock`.
     pub fn try_lock(self) -> Option<LockedFolio<'a>> {
         (!self.set(FolioFlags::LOCKED).contains(FolioFlags::LOCKED)).then(|| LockedFolio(self))
     }
@@ -378,19 +385,19 @@ impl<'a> Folio<'a> {
         self.wait_for(FolioFlags::LOCKED, || self.try_lock())
     }
 
-    /// Returns whether the user of a handle holds the lock.
+    /// Returns whether the user of a handle holds the folio lock.
     pub(crate) fn is_locked_by_user(self) -> bool {
         self.has(FolioFlags::HELD | FolioFlags::LOCKED)
     }
 
-    /// Locks the folio for a fault. Writeback of the folio does not delay the call. Errors: `FolioBusy` (EBUSY) while
-    /// the user of a handle holds the lock.
+    /// Locks the folio for a page fault. Does not wait for writeback of the folio. Errors: `FolioBusy` (EBUSY) while
+    /// the user of a handle holds the folio lock.
     pub(crate) fn lock_for_fault(self) -> Result<LockedFolio<'a>> {
         if self.is_locked_by_user() { Err(self.busy()) } else { Ok(self.lock()) }
     }
 
     /// Locks the folio and waits for the end of its writeback. Errors: `FolioBusy` (EBUSY) while the user of a handle
-    /// holds the lock or has set the writeback state, because the wait might never end.
+    /// holds the folio lock or has set the writeback state, because the user may never end this state.
     pub(crate) fn lock_for_io(self) -> Result<LockedFolio<'a>> {
         if self.has(FolioFlags::HELD) {
             return Err(self.busy());
@@ -417,7 +424,8 @@ impl<'a> Folio<'a> {
         }
         let mut done = None;
         self.memory.waiters.wait(self.pfn.0, || {
-            // WAITERS is set first, so the thread that later clears `flag` reads WAITERS and wakes this thread.
+            // WAITERS is set before the attempt, so the thread that later clears `flag` sees WAITERS and wakes this
+            // thread.
             if !self.set(FolioFlags::WAITERS).contains(flag) {
                 done = attempt();
             }
@@ -426,7 +434,7 @@ impl<'a> Folio<'a> {
         done.expect("wait returns when the attempt succeeded")
     }
 
-    /// Clears a flag for whose end other threads may sleep, and wakes these threads.
+    /// Clears `flag`, and wakes the threads that sleep until `flag` is clear.
     fn clear_and_wake(self, flag: FolioFlags) {
         let old = self.clear(flag);
         debug_assert!(old.contains(flag), "{flag:?} was not set");
@@ -456,12 +464,12 @@ impl<'a> Folio<'a> {
         self.clear_and_wake(FolioFlags::WRITEBACK);
     }
 
-    /// Releases the lock after [`LockedFolio::keep`].
+    /// Releases the folio lock that [`LockedFolio::keep`] left held.
     pub fn unlock(self) {
         self.clear_and_wake(FolioFlags::LOCKED);
     }
 
-    /// Returns the error for a folio that is locked or under writeback.
+    /// Returns the error for a call that finds the folio locked or under writeback.
     pub(crate) fn busy(self) -> SwapError {
         SwapError::FolioBusy(self.entry().unwrap_or(SwpEntry::NONE))
     }
@@ -488,8 +496,8 @@ mod tests {
         Order::new(order).expect("an order")
     }
 
-    /// Makes a folio that has an `AnonVma`, so that reclaim may take the folio, and adds the folio to the list that
-    /// its flags select.
+    /// Makes a folio and adds it to the list that its flags select. The folio has an `AnonVma`, so that reclaim may
+    /// take it.
     pub(super) fn listed(memory: &Memory, order: Order, flags: FolioFlags) -> FolioRef<'_> {
         let folio = memory.alloc(order).expect("room");
         folio.set_anon_rmap(1, 0);
@@ -498,7 +506,8 @@ mod tests {
         folio
     }
 
-    /// Returns the page numbers of a list, from the tail, which is scanned first. Also checks all lists of root.
+    /// Returns the page numbers of a list, from the tail, which reclaim scans first. Also checks all LRU lists of the
+    /// root group.
     pub(super) fn pages(memory: &Memory, head: LruHead) -> Vec<u64> {
         memory.check_lru(memory.lruvec()).expect("whole lists");
         let mut pages: Vec<u64> = head.list.iter(memory).map(u64::from).collect();

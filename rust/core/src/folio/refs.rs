@@ -11,7 +11,7 @@ pub(crate) struct FolioRefs(pub(crate) AtomicU32);
 impl FolioRefs {
     /// Returns a snapshot of the count.
     pub(crate) fn get(&self) -> u32 {
-        // Relaxed: a caller that must rely on the count freezes the count.
+        // Relaxed: a caller that must rely on the count uses `freeze` instead.
         self.0.load(Ordering::Relaxed)
     }
 
@@ -22,7 +22,7 @@ impl FolioRefs {
         // Relaxed: the compare-exchange below detects a stale value.
         let mut seen = self.0.load(Ordering::Relaxed);
         while seen != 0 {
-            // Acquire pairs with the Release in `publish`: the thread reads the fields of the folio that now has the
+            // Acquire pairs with the Release in `publish`: this thread reads the fields of the folio that now has the
             // page, and sees every write that came before the page was freed.
             match self.0.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
@@ -39,12 +39,12 @@ impl FolioRefs {
         debug_assert!(old > 0, "a reference to a free folio");
     }
 
-    /// Drops `nr` references. Returns whether these were the last references; the caller then frees the pages.
+    /// Drops `nr` references. Returns whether these were the last references. If so, the caller frees the pages.
     /// Kernel: `folio_put_refs`.
     #[must_use]
     pub(crate) fn put(&self, nr: u32) -> bool {
-        // Release pairs with the Acquire below: every access of another thread to the folio happens before the reuse
-        // of its pages.
+        // Release pairs with the Acquire fence below: the accesses of all threads to the folio happen before its
+        // pages are reused.
         let old = self.0.fetch_sub(nr, Ordering::Release);
         debug_assert!(old >= nr, "{nr} references dropped, but only {old} exist");
         let is_last = old == nr;
@@ -57,7 +57,8 @@ impl FolioRefs {
     /// Replaces a count of exactly `nr` by 0, so that no thread can take a reference. Returns false when the count is
     /// not `nr`. Kernel: `folio_ref_freeze`.
     pub(crate) fn freeze(&self, nr: u32) -> bool {
-        // Acquire pairs with the Release in `put`: every access under a dropped reference happens before the freeze.
+        // Acquire pairs with the Release in `put`: every access through a dropped reference happens before the
+        // freeze.
         self.0.compare_exchange(nr, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 

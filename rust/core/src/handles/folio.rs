@@ -1,4 +1,5 @@
-//! Folio handles. A handle keeps its subsystem alive, because a language binding cannot hold Rust borrows.
+//! Folio handles. A handle keeps its [`Swap`] alive with an `Arc`, because a language binding cannot hold Rust
+//! borrows.
 
 use std::fmt;
 use std::mem;
@@ -14,8 +15,8 @@ use crate::swapping::swapout::{KeptFolio, MappedFolio};
 /// The state of a handle.
 #[derive(Debug)]
 enum HandleState {
-    /// The folio is in memory. The handle has one reference, maps the pages of `mapped`, and holds the folio lock if
-    /// `is_locked`.
+    /// The folio is in memory. The handle has one reference to the folio, maps the pages of `mapped`, and holds the
+    /// folio lock if `is_locked` is true.
     Here { mapped: Range<u32>, is_locked: bool },
     /// Another thread is swapping the folio out, splitting it or moving it through this handle.
     Moving,
@@ -36,8 +37,8 @@ impl HandleState {
 /// The result of a call that consumes a folio. The error case gives the folio back to the caller.
 type Outcome<'a, T> = std::result::Result<T, (MappedFolio<'a>, SwapError)>;
 
-/// A reference-counted handle to a folio. The handle may map the folio, as a page table does. When the handle is
-/// dropped, the folio is unmapped.
+/// A handle that has one reference to a folio. The handle may also map the folio, as a page table does. When the
+/// handle is dropped, the folio is unmapped and loses the reference.
 pub struct FolioHandle {
     swap: Arc<Swap>,
     pfn: Pfn,
@@ -80,8 +81,8 @@ impl FolioHandle {
         self.order
     }
 
-    /// Returns the number of the folio's first page. When the handle has no folio any more, the number may belong to
-    /// another folio.
+    /// Returns the page frame number of the folio's first page. When the handle has no folio any more, the page may
+    /// belong to another folio.
     pub fn pfn(&self) -> Pfn {
         self.pfn
     }
@@ -95,7 +96,8 @@ impl FolioHandle {
                 && other.is_resident())
     }
 
-    /// Returns whether the folio is in memory and no thread is moving it through this handle.
+    /// Returns whether the folio is in memory and no thread is swapping out, splitting or moving the folio through
+    /// this handle.
     pub fn is_resident(&self) -> bool {
         matches!(*self.state(), HandleState::Here { .. })
     }
@@ -112,8 +114,8 @@ impl FolioHandle {
         self.swap.memory_of_folios().folio(self.pfn)
     }
 
-    /// Calls a function with the folio. Errors: `FolioGone` (ENOENT); `FolioBusy` (EBUSY) while another thread moves
-    /// the folio.
+    /// Calls a function with the folio. Errors: `FolioGone` (ENOENT); `FolioBusy` (EBUSY) while another thread swaps
+    /// out, splits or moves the folio.
     pub fn with<T>(&self, call: impl FnOnce(&FolioRef<'_>) -> Result<T>) -> Result<T> {
         let folio = {
             let state = self.state();
@@ -162,7 +164,8 @@ impl FolioHandle {
         Ok(())
     }
 
-    /// Takes the folio lock for this handle if the lock is free, or releases the lock that this handle took.
+    /// If `wants_lock` is true, takes the folio lock for this handle, unless the lock is held already. Otherwise
+    /// releases the folio lock if this handle holds it.
     pub fn set_locked(&self, wants_lock: bool) {
         if let HandleState::Here { is_locked, .. } = &mut *self.state() {
             if wants_lock && !*is_locked {
@@ -177,13 +180,25 @@ impl FolioHandle {
         }
     }
 
+    /// Takes the folio lock for this handle, and waits while an operation holds the lock. Errors: `FolioGone` (ENOENT);
+    /// `FolioBusy` (EBUSY) while this handle or another handle holds the lock, or while another thread moves the folio.
+    pub fn hold_lock(&self) -> Result<()> {
+        let mut state = self.state();
+        let HandleState::Here { is_locked, .. } = &mut *state else { return Err(state.absent()) };
+        let locked = self.folio().lock_for_fault()?;
+        locked.set(FolioFlags::HELD);
+        locked.keep();
+        *is_locked = true;
+        Ok(())
+    }
+
     /// Releases the folio lock that this handle took.
     fn let_go(&self) {
         self.folio().clear(FolioFlags::HELD);
         self.folio().unlock();
     }
 
-    /// Marks the folio dirty and up to date, or clears the mark that the folio is dirty. Errors: as `with`.
+    /// Marks the folio dirty and up to date if `is_dirty` is true, else clears the flag `DIRTY`. Errors: as `with`.
     pub fn set_dirty(&self, is_dirty: bool) -> Result<()> {
         self.with(|folio| {
             if is_dirty {
@@ -229,11 +244,11 @@ impl FolioHandle {
         })
     }
 
-    /// Swaps the folio out and empties the handle. If no page of the folio is mapped, the handle maps the folio
-    /// first.
+    /// Swaps the folio out and empties the handle. If no page of the folio is mapped, the handle maps the whole folio
+    /// before the swap-out.
     ///
-    /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident and mapped by the handle. The
-    /// folio keeps slots that the call allocated.
+    /// Errors: as [`Swap::swap_out`] and `with`. After an error the folio is resident and mapped by the handle. If
+    /// the call allocated slots before the error, the folio keeps the slots.
     pub fn swap_out(&self, cpu: CpuId) -> Result<SwpEntry> {
         let mut taken = self.take()?;
         if taken.pages().is_empty() && !taken.folio().is_mapped() {

@@ -1,4 +1,5 @@
-//! A reference-counted handle to a group. A language binding uses handles, because it cannot hold Rust borrows.
+//! A handle that has one reference to a group. A language binding uses handles, because a binding cannot hold Rust
+//! borrows.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ impl GroupHandle {
         Ok(Self::get(swap, CssId::ROOT).expect("root is never freed"))
     }
 
-    /// Returns a handle to a group, or `None` when the group was released or memcg is disabled. Kernel: `css_tryget`.
+    /// Returns a handle to a group, or `None` when the group was freed or memcg is disabled. Kernel: `css_tryget`.
     pub fn get(swap: &Arc<Swap>, css: CssId) -> Option<Self> {
         let groups = swap.memcg()?;
         groups.css_tryget(groups.get(css)).then(|| Self { swap: swap.clone(), css })
@@ -61,6 +62,13 @@ impl GroupHandle {
         handles.filter(|handle| handle.group().is_online()).collect()
     }
 
+    /// Returns the removed child groups of this group that are not freed, in the order of their creation, because memory,
+    /// slots, handles or groups below refer to them. Kernel: the dying descendants of `cgroup.stat`.
+    pub fn dying_children(&self) -> Vec<Self> {
+        let handles = self.groups().children(self.css).into_iter().filter_map(|css| Self::get(&self.swap, css));
+        handles.filter(|handle| !handle.group().is_online()).collect()
+    }
+
     /// Creates a child group of this group. Errors: as [`MemCgroups::create`].
     pub fn create(&self, name: &str) -> Result<Self> {
         let css = self.groups().create(self.css, name)?.css();
@@ -68,7 +76,7 @@ impl GroupHandle {
         Self::get(&self.swap, css).ok_or_else(|| MemCgroups::removed(name))
     }
 
-    /// Takes the group offline. Errors: as [`Swap::remove_group`].
+    /// Removes the group, which takes the group offline. Errors: as [`Swap::remove_group`].
     pub fn remove(&self) -> Result<()> {
         self.swap.remove_group(self.css, CpuId(0))
     }
@@ -81,12 +89,13 @@ impl GroupHandle {
         }
     }
 
-    /// Sets the group's policy table. Groups that are created below this group after the call copy the table,
-    /// without the devices. A list of devices applies to each group below at once, because the list of a group below
-    /// can only narrow it.
+    /// Sets the group's policy table. A child group that is created after the call starts with a copy of the table,
+    /// without the device list. The device list applies to every descendant at once, because the device list of a
+    /// descendant can only exclude further devices.
     ///
-    /// Errors: ENODEV when the group is removed; EINVAL when the owner store cannot keep the rule for dead owners,
-    /// when the device list is empty, or when a device in the list is off.
+    /// Errors: ENODEV when the group is removed; EINVAL when the owner store (the place where the id of a slot's
+    /// owner is kept) does not support the rule `dead_owner`, when the device list is empty, or when a device in the
+    /// list is off.
     pub fn set_policy(&self, policy: GroupPolicy) -> Result<()> {
         if let Some(rule) = policy.dead_owner {
             self.groups().options().check_dead_owner(rule)?;

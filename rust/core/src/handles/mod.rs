@@ -1,4 +1,4 @@
-//! Reference-counted handles to folios and groups, for callers that cannot hold borrows.
+//! Handles that have a reference to a folio or to a group, for callers that cannot hold Rust borrows.
 
 pub mod folio;
 mod group;

@@ -1,4 +1,4 @@
-//! The resize of a ghost device while the device is on and in use.
+//! The resize of a ghost device, which has no storage, while the device is on and in use.
 
 use std::sync::Arc;
 
@@ -15,21 +15,21 @@ use crate::slots::take_back::ReclaimWhen;
 pub struct Resize {
     /// Size in slots after the call, header included.
     pub max_pages: u32,
-    /// First slot number that the allocator does not hand out. The number is less than the size while slots in use
+    /// First slot number that the allocator does not hand out. The number is less than `max_pages` while slots in use
     /// keep the device from shrinking.
     pub limit_pages: u32,
 }
 
 impl Swap {
-    /// Gives a ghost another size, which is a whole number of clusters. The kernel has no such call. The resizing of
-    /// `xswap` is the nearest call.
+    /// Gives a ghost device another size, which is a whole number of clusters. Kernel: none; the nearest call is the
+    /// `limit` of a device of the `xswap` proposal.
     ///
-    /// A larger size takes effect at once. For a smaller size the allocator first stops to hand out slots beyond the
-    /// new size. The call then frees the slots beyond the new size that only the swap cache holds. If no slot beyond
-    /// the new size is left in use, the new size takes effect. Otherwise the size stays, the result states the limit
-    /// of allocation, and a later call of `resize` continues.
-    /// Errors: `FixedSize`, `BadSize` (EINVAL); `NoDevice` (ENOENT); `SwapoffRuns` (EBUSY) while a swapoff of the
-    /// device runs. Locks: `swap_lock`, then every CPU's local lock at once.
+    /// A larger size takes effect at once. For a smaller size the allocator stops handing out slots beyond the new
+    /// size, and the call frees the slots beyond the new size that only the swap cache holds. If no slot beyond the
+    /// new size is left in use, the new size takes effect. Otherwise the size stays, `limit_pages` of the result is
+    /// the first slot that the allocator does not hand out, and a later call of `resize` continues. Errors:
+    /// `FixedSize`, `BadSize` (EINVAL); `NoDevice` (ENOENT); `SwapoffRuns` (EBUSY) while a swapoff of the device
+    /// runs. Locks: `swap_lock`, then every CPU's local lock at once.
     pub fn resize(&self, device: &Arc<SwapDevice>, max_pages: u32) -> Result<Resize> {
         if !device.clusters.is_dynamic() {
             return Err(SwapError::FixedSize(device.ty().0));
@@ -69,7 +69,7 @@ impl Swap {
         locals.iter_mut().for_each(|local| local.flush_hints(is_beyond));
     }
 
-    /// Frees the slots of closed clusters if only the swap cache holds these slots.
+    /// Frees the slots that only the swap cache holds in clusters that `close_above` closed to allocation.
     fn drain_closed(&self, device: &SwapDevice) -> Result<()> {
         for idx in closed(device) {
             let mut on_cpu = self.on_cpu(CpuId(0))?;
@@ -83,8 +83,8 @@ impl Swap {
         Ok(())
     }
 
-    /// Sets the size and the totals that depend on the size. No slot beyond the size is in use. The caller holds the
-    /// local lock of every CPU.
+    /// Sets the size and the totals that depend on the size. The caller ensures that no slot beyond the new size is
+    /// in use, and holds the local lock of every CPU.
     fn set_size(&self, device: &SwapDevice, max_pages: u32) {
         let tail = SwpOffset(device.max_pages() - 1).cluster();
         let first_bad = device.max_pages() % SWAPFILE_CLUSTER;
@@ -111,7 +111,7 @@ impl Swap {
     }
 }
 
-/// Returns the live clusters of a device that are closed to allocation.
+/// Returns the clusters of a device that exist and are closed to allocation.
 fn closed(device: &SwapDevice) -> impl Iterator<Item = ClusterIdx> {
     device.clusters.live_from(device.clusters.nr_open())
 }

@@ -18,12 +18,12 @@ impl Swap {
     /// Turns a device off. Kernel: `swapoff` with `try_to_unuse`.
     ///
     /// `swapoff` calls `unuse` for every slot with references and passes the number of references. No lock is held
-    /// during the call. `unuse` drops the references with `put`, or fails. Errors: `NoDevice` (ENOENT); `StillInUse`
-    /// (EBUSY) when slots stay in use or hibernation slots exist; any error of `unuse`. After an error the device is
-    /// on again, and the allocator tries it after the devices of equal priority.
+    /// during the call. `unuse` drops the references with [`Swap::put`], or fails. Errors: `NoDevice` (ENOENT);
+    /// `StillInUse` (EBUSY) when slots stay in use or slots contain a hibernation image; any error of `unuse`. After
+    /// an error the device is on again, and the allocator tries it after the devices of equal priority.
     ///
-    /// Differs: the hook takes the place of the walk over page tables. Taking every CPU's local lock once takes the
-    /// place of waiting for allocators.
+    /// Differs: the function `unuse` replaces the kernel's walk over page tables. Taking every CPU's local lock once
+    /// replaces the kernel's wait for the allocators that run.
     pub fn swapoff(&self, device: &Arc<SwapDevice>, mut unuse: impl FnMut(SwpEntry, u32) -> Result<()>) -> Result<()> {
         let ty = device.ty();
         self.disable(device)?;
@@ -34,7 +34,8 @@ impl Swap {
         }
         let mut active = self.active();
         active.devices[ty.index()] = None;
-        // After this loop, no CPU has the device or a hint that names a slot of the device.
+        // After this loop, no CPU has the device in its device table, and no CPU has a hint (the slot at which its
+        // next search starts) on the device.
         self.locals.for_each(|local| {
             local.devices[ty.index()] = None;
             local.flush_hints(|hint| hint.ty() == ty);
@@ -50,20 +51,42 @@ impl Swap {
         Ok(())
     }
 
-    /// Turns a device off without a hook. If the device keeps no data, the references to its slots are dropped. If
-    /// the device keeps data, a slot with references keeps the device on.
+    /// Turns a device off without a function `unuse`. If the device keeps no data, this function drops the references
+    /// to the slots of the device. If the device keeps data, a slot with references keeps the device on.
     ///
     /// Errors: as [`Swap::swapoff`]; `StillInUse` (EBUSY), with the device still on, when a slot with data has
     /// references.
     pub fn swapoff_without_hook(&self, device: &Arc<SwapDevice>) -> Result<()> {
         self.swapoff(device, |entry, count| {
             if device.storage().keeps_data() {
-                // The call fails, because only the holder of the references can read the data back.
+                // The swapoff fails, because only the holder of the references can read the data back.
                 let (ty, why) = (device.ty(), ": swap them in, or pass a function unuse= that swaps them in");
                 return Err(SwapError::StillInUse { ty: ty.0, inuse_pages: self.inuse_pages(ty), why });
             }
             (0..count).try_for_each(|_| self.put(entry, 1, CpuId(0)))
         })
+    }
+
+    /// Turns off each device that no slot in use keeps on, the last device first, and returns the number of devices that
+    /// stay on.
+    ///
+    /// A device stays on when [`Swap::swapoff_without_hook`] fails for the device. Kernel: `swapoff --all` of
+    /// util-linux.
+    pub fn swapoff_all(&self) -> usize {
+        let mut nr_on = usize::MAX;
+        loop {
+            let devices = self.devices();
+            // A device behind a ghost can empty the ghost's slots, so the other devices are tried again after a
+            // success.
+            if devices.len() >= nr_on || devices.is_empty() {
+                return devices.len();
+            }
+            nr_on = devices.len();
+            for device in devices.iter().rev() {
+                // The error is ignored, because the device then stays on.
+                let _ = self.swapoff_without_hook(device);
+            }
+        }
     }
 
     /// Stops allocation on a device, and waits for allocations that are under way. Kernel: `del_from_avail_list`,
@@ -114,7 +137,7 @@ impl Swap {
                     self.free_cached(entry)?;
                 }
             }
-            // Frees the slots that only the swap cache holds.
+            // The next line frees the slots that only the swap cache holds.
             device.in_use().try_for_each(|offset| self.free_cached(device.entry_at(offset)))?;
         }
         match self.inuse_pages(device.ty()) {
@@ -177,8 +200,9 @@ impl Swap {
         Order::new(fits.min(Order::MAX.get().into()) as u8).map_or(Orders::ZERO, Orders::one)
     }
 
-    /// Removes the folio of a slot from the swap cache if the slots of the folio have no references. A folio whose
-    /// flag HELD is set stays in the cache until the next pass of `try_to_unuse`.
+    /// Removes the folio of a slot from the swap cache if the slots of the folio have no references. A folio with the
+    /// flag HELD, which is locked or under writeback by the user of a handle, stays in the cache until the next pass
+    /// of `try_to_unuse`.
     fn free_cached(&self, entry: SwpEntry) -> Result<()> {
         let _active = self.begin_activity();
         let mut on_cpu = self.on_cpu(CpuId(0))?;
@@ -195,7 +219,7 @@ impl Swap {
         Ok(())
     }
 
-    /// Discards the clusters that wait for a discard, and drops the queued reclaim work of the device. Kernel: the
+    /// Discards the clusters that wait for a discard, and cancels the queued reclaim work of the device. Kernel: the
     /// flush of `discard_work` and `reclaim_work`.
     fn finish_work(&self, device: &SwapDevice) -> Result<()> {
         device.is_reclaim_queued.store(false, Ordering::Relaxed);

@@ -26,7 +26,8 @@ impl Swap {
         let swap = Self::assemble(config, &ZSWAP_WRITEBACK)?;
         if let Some(max_pages) = virtual_pages {
             let spec = GhostSpec { has_virtual_table: true, visibility: Visibility::Hidden };
-            // The priority is not automatic, because an automatic priority would lower those of the later devices.
+            // The hidden device gets an explicit priority, because an automatic priority would lower the automatic
+            // priorities of later devices.
             swap.swapon_storage(Arc::new(Ghost::new(max_pages, spec)?), Some(MAX_PRIORITY), Discard::None)?;
         }
         Ok(swap)
@@ -46,8 +47,8 @@ impl Swap {
     /// The caller chooses `priority` and `discard`; the storage states all other properties. A storage backs at most
     /// one device at a time in this process, across all subsystems.
     ///
-    /// Errors, with nothing changed: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); EINVAL kinds of a bad spec;
-    /// `NoMemory` (ENOMEM). Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
+    /// Errors, with nothing changed: `TooManySwapfiles` (EPERM); `StorageInUse` (EBUSY); the EINVAL errors for a bad
+    /// spec; `NoMemory` (ENOMEM). Locks: `swap_lock`, then each CPU's local lock in turn, then the avail lock.
     pub fn swapon_storage(
         &self,
         storage: Arc<dyn SwapStorage>,
@@ -75,7 +76,7 @@ impl Swap {
         }
         active.devices[free] = Some(device.clone());
         self.note_kind(&device);
-        // Relaxed: the local lock of each CPU publishes the device below.
+        // Relaxed: a thread that finds the device in its CPU's table took that CPU's local lock after this store.
         self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
         // Relaxed: see `has_rotational`.

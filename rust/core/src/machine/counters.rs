@@ -1,4 +1,5 @@
-//! Counters of each CPU: slots in use, runs, failures, events, cached slots.
+//! The counters of each CPU: slots in use, runs of slots that were handed out, failed requests, events, and cached
+//! slots.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -11,7 +12,7 @@ use crate::base::types::{Order, SwpType};
 pub(crate) enum Event {
     /// Searches for slots that took the slow path.
     SlowPath,
-    /// Cached slots that were freed by a scan, by a pass over full clusters, or by a put.
+    /// Cached slots that were freed by a search for free slots, by a pass over full clusters, or by a put.
     ReclaimedPages,
     /// Clusters that were discarded.
     DiscardedClusters,
@@ -35,10 +36,11 @@ pub(crate) enum Event {
     SwapRa,
     /// Pages read ahead that a fault used later. Kernel: `SWAP_RA_HIT`.
     SwapRaHit,
-    /// Insertions into the swap cache that were repeated because the slot's shadow changed after the first check.
+    /// Insertions into the swap cache that were repeated, because the shadow of the slot changed while the folio was
+    /// allocated.
     ShadowRetries,
-    /// Swap-ins of slots without an owner, counted only with the switch `rfc_literal`. The swap table series,
-    /// phase IV, as posted drops a reference of a null group in such a swap-in.
+    /// Swap-ins of slots without an owner, counted only with the switch `rfc_literal`. In such a swap-in, the swap
+    /// table series, phase IV, as posted, drops a reference through a null group pointer.
     RfcNullMemcg,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
     ZswpIn,
@@ -77,14 +79,14 @@ pub(crate) enum OrderEvent {
     OutFallback,
     /// Folios stored in zswap. Kernel: `MTHP_STAT_ZSWPOUT`.
     ZswpOut,
-    /// Folios of an address space that a first touch made. Kernel: `MTHP_STAT_ANON_FAULT_ALLOC`.
+    /// Anonymous folios, each allocated at the first touch of a page. Kernel: `MTHP_STAT_ANON_FAULT_ALLOC`.
     AnonFaultAlloc,
-    /// First touches that fell back to a smaller order. Kernel: `MTHP_STAT_ANON_FAULT_FALLBACK`.
+    /// First touches of anonymous pages that fell back to a smaller order. Kernel: `MTHP_STAT_ANON_FAULT_FALLBACK`.
     AnonFaultFallback,
-    /// First touches that fell back to a smaller order because a charge was refused. Kernel:
+    /// First touches of anonymous pages that fell back to a smaller order because a charge was refused. Kernel:
     /// `MTHP_STAT_ANON_FAULT_FALLBACK_CHARGE`.
     AnonFaultFallbackCharge,
-    /// Folios of a file in memory that a first touch made. Kernel: `MTHP_STAT_SHMEM_ALLOC`.
+    /// Folios of files in memory, each allocated at the first touch of a page. Kernel: `MTHP_STAT_SHMEM_ALLOC`.
     ShmemAlloc,
     /// First touches of a file that fell back to a smaller order. Kernel: `MTHP_STAT_SHMEM_FALLBACK`.
     ShmemFallback,
@@ -93,7 +95,8 @@ pub(crate) enum OrderEvent {
     ShmemFallbackCharge,
     /// Folios that were split. Kernel: `MTHP_STAT_SPLIT`.
     Split,
-    /// Folios that a split left whole, because the folio had another user. Kernel: `MTHP_STAT_SPLIT_FAILED`.
+    /// Folios that could not be split, for example because another user held a reference. Kernel:
+    /// `MTHP_STAT_SPLIT_FAILED`.
     SplitFailed,
 }
 
@@ -109,7 +112,7 @@ pub(crate) struct CpuCounters {
     pub(super) failures: [AtomicU64; SWAP_NR_ORDERS],
     pub(super) events: [AtomicU64; NR_EVENTS],
     pub(super) order_events: [[AtomicU64; SWAP_NR_ORDERS]; NR_ORDER_EVENTS],
-    /// Slots whose entry holds a folio.
+    /// Number of slots whose table entry holds a folio.
     pub(super) cached: AtomicI64,
 }
 
@@ -143,8 +146,8 @@ impl CpuCounters {
         bump(&self.order_events[event as usize][order.index()], 1);
     }
 
-    /// Adds `nr` to the number of slots whose entry holds a folio. `nr` is negative when a folio is removed from the
-    /// swap cache.
+    /// Adds `nr` to the number of slots whose table entry holds a folio. `nr` is negative when a folio is removed
+    /// from the swap cache.
     pub(crate) fn add_cached(&self, nr: i64) {
         // Relaxed: as in `bump`.
         self.cached.store(self.cached.load(Ordering::Relaxed) + nr, Ordering::Relaxed);

@@ -24,7 +24,7 @@ bitflags::bitflags! {
         const WRITEOK = 1 << 1;
         /// The device was turned on with a form of discard, and its storage can discard.
         const DISCARDABLE = 1 << 2;
-        /// The device is not rotational, so each CPU has its own allocation hint.
+        /// The device is not rotational, so each CPU has its own hint: the slot at which its next search starts.
         const SOLIDSTATE = 1 << 4;
         /// The device is a whole block device, so large orders are allowed.
         const BLKDEV = 1 << 6;
@@ -80,19 +80,20 @@ pub struct DeviceMemory {
     pub virtual_table_bytes: u64,
     /// Bytes of the extend tables, which contain reference counts over 14.
     pub extend_bytes: u64,
-    /// Bytes of released swap tables that the pool keeps for reuse.
+    /// Bytes of released swap tables that the table pool of the device keeps for reuse.
     pub pool_bytes: u64,
     /// Bytes of the owner array of all slots, which is allocated at swapon when owners are stored in an array.
     /// `static_bytes` contains these bytes.
     pub owner_static_bytes: u64,
     /// Bytes of the owner ids of clusters in use, when owners are stored beside the table entries of a cluster.
     pub owner_bytes: u64,
-    /// Bytes of the index and the cluster records of a dynamic device: the pages that were ever written.
+    /// Bytes of the cluster index and of the cluster records of a dynamic device. Only the pages that were ever
+    /// written count.
     pub index_bytes: u64,
 }
 
 impl DeviceMemory {
-    /// Returns the sum of all parts.
+    /// Returns the number of bytes for all purposes together.
     pub fn total_bytes(&self) -> u64 {
         let tables = self.table_bytes + self.virtual_table_bytes + self.extend_bytes + self.pool_bytes;
         self.static_bytes + tables + self.owner_bytes + self.index_bytes
@@ -120,7 +121,7 @@ pub struct SwapDevice {
     pub(crate) wants_free_notify: bool,
     /// Next slot to try on a rotational device, for each order; 0 for none. Kernel: `global_cluster` under its lock.
     pub(crate) next: SpinMutex<[u32; SWAP_NR_ORDERS]>,
-    /// The work reclaim_work is queued for this device. Kernel: `reclaim_work`.
+    /// The work that frees cached slots of full clusters is queued for this device. Kernel: `reclaim_work`.
     pub(crate) is_reclaim_queued: AtomicBool,
     /// Slots that contain hibernation images. A device with such slots cannot be turned off.
     pub(crate) hibernation: HibernationSlots,
@@ -143,18 +144,18 @@ impl HibernationSlots {
         self.nr.store(slots.len() as u32, Ordering::Relaxed);
     }
 
-    /// Returns whether a slot is listed.
+    /// Returns whether a slot contains a part of a hibernation image.
     pub(crate) fn has(&self, offset: SwpOffset) -> bool {
         self.pins() && self.slots.lock().contains(&offset.0)
     }
 
-    /// Returns whether any slot is listed.
+    /// Returns whether any slot of the device contains a part of a hibernation image.
     #[inline]
     pub(crate) fn pins(&self) -> bool {
         self.nr.load(Ordering::Relaxed) > 0
     }
 
-    /// Removes the slots of a range that is being freed.
+    /// Removes the slots of a range from the list, because the slots are being freed.
     #[cold]
     pub(crate) fn forget(&self, first: SwpOffset, nr_pages: u32) {
         let mut slots = self.slots.lock();
@@ -257,13 +258,14 @@ impl SwapDevice {
         self.pages.store(max_pages - 1, Ordering::Relaxed);
     }
 
-    /// Returns the first slot number that is not handed out: the size, or a smaller number while the device shrinks.
+    /// Returns the first slot number that the allocator does not hand out: the size, or a smaller number while the
+    /// device is being made smaller.
     pub fn limit_pages(&self) -> u32 {
         self.max_pages().min(self.clusters.nr_open().saturating_mul(SWAPFILE_CLUSTER))
     }
 
     /// Returns the number of free slots from [`SwapDevice::limit_pages`] on, which the allocator does not hand out.
-    /// The caller holds every CPU's local lock. Locks: the lock of each cluster from the limit on, in turn.
+    /// The caller holds every CPU's local lock. Locks: the lock of each cluster from `limit_pages` on, in turn.
     pub(crate) fn closed_free_pages(&self) -> i64 {
         let (limit_pages, max_pages) = (self.limit_pages(), self.max_pages());
         if limit_pages == max_pages {
@@ -312,8 +314,9 @@ impl SwapDevice {
         Some(ci)
     }
 
-    /// Creates and destroys one cluster of a ghost device, as a search and the last free of a slot do. Returns
-    /// whether a cluster could be created. The function is for measurements.
+    /// Creates and destroys one cluster of a ghost device, as a search for slots creates a cluster and the free of
+    /// the last slot destroys the cluster. Returns whether a cluster could be created. The function is for
+    /// measurements.
     pub fn probe_cluster(&self) -> bool {
         let ci = if self.clusters.is_dynamic() { self.clusters.create() } else { None };
         ci.map(|mut ci| ci.destroy()).is_some()
@@ -341,8 +344,8 @@ impl SwapDevice {
         self.pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of slots marked bad: the header, the bad pages, and the tail of the last cluster. On a
-    /// dynamic device the tail counts only while the last cluster exists.
+    /// Returns the number of slots marked bad: the header, the bad pages, and the slots of the last cluster beyond
+    /// the end of the device. On a dynamic device the slots beyond the end count only while the last cluster exists.
     pub fn nr_bad(&self) -> u32 {
         let (max_pages, pages) = (self.max_pages(), self.pages());
         let nr_tail = max_pages.wrapping_neg() % SWAPFILE_CLUSTER;

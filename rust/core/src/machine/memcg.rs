@@ -23,7 +23,7 @@ impl Swap {
     }
 
     /// Returns the types of the devices that may hold the data of a folio, the best device first; see
-    /// `MemCgroups::device_list`. `None` allows all devices. Locks: the lock of each table in turn.
+    /// `MemCgroups::device_list`. `None` allows all devices. Locks: the lock of each group's policy table in turn.
     pub(crate) fn allowed_devices(&self, folio: Folio<'_>) -> Option<Vec<SwpType>> {
         self.memcg()?.device_list(self.group_of(folio)?)
     }
@@ -60,8 +60,8 @@ impl Swap {
         self.memcg().ok_or_else(|| SwapError::cgroup(Errno::INVAL, "memcg is disabled".into()))
     }
 
-    /// Returns whether swap is so full that the slots of a folio in memory should be freed. Kernel:
-    /// `mem_cgroup_swap_full`.
+    /// Returns whether swap space, or the swap of the folio's group, is so full that the slots of a folio in memory
+    /// should be freed. Kernel: `mem_cgroup_swap_full`.
     pub(crate) fn mem_cgroup_swap_full(&self, folio: Folio<'_>) -> bool {
         let is_full = || Some(self.memcg()?.is_swap_full(self.group_of(folio)?));
         self.vm_swap_full() || is_full().unwrap_or(false)

@@ -41,18 +41,18 @@ pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
 
-/// Writeback of zswap pages, for callers in folders below `swapping`. This trait is the only call to a higher folder.
-/// Writeback allocates a folio, charges the folio and may reclaim, so its code stands above `datapath` and `reclaim`,
-/// although these folders request writeback. The trait breaks this dependency cycle: `lifecycle` passes an
-/// implementation when it makes a `Swap`, and the `Swap` stores the implementation. Kernel: the shrinker that zswap
-/// registers, and `shrink_memcg`.
+/// Writeback of zswap pages, for callers in folders of a lower layer than `swapping`. This trait is the only way to
+/// call a folder of a higher layer. Writeback allocates a folio, charges the folio and may reclaim, so its code is in
+/// a higher layer than `datapath` and `reclaim`, although these folders request writeback. The trait breaks this
+/// dependency cycle: `lifecycle` passes an implementation when it makes a `Swap`, and the `Swap` stores the
+/// implementation. Kernel: the shrinker that zswap registers, and `shrink_memcg`.
 pub(crate) trait ZswapShrinker: Debug + Send + Sync {
     /// Writes back a batch of the oldest zswap pages of one group. Returns the number of pages that were written
     /// back. Errors: as [`Swap::shrink_memcg`].
     fn make_room(&self, swap: &Swap, css: CssId, cpu: CpuId) -> Result<u64>;
 
-    /// Writes back as many zswap pages of a group as reclaim at a priority asks for. Returns the number of pages that
-    /// were written back. `css` is `None` while memcg is disabled.
+    /// Writes back the number of zswap pages of a group that reclaim with the scan priority `priority` asks for.
+    /// Returns the number of pages that were written back. `css` is `None` while memcg is disabled.
     fn shrink_for_reclaim(&self, swap: &Swap, css: Option<CssId>, priority: u8, cpu: CpuId) -> u64;
 }
 
@@ -83,7 +83,7 @@ pub struct Swap {
     pub(crate) nr_rotational: AtomicUsize,
     memory: Memory,
     pub(crate) zswap: Zswap,
-    /// Writeback of zswap pages. The implementation is in `swapping`, a folder above this folder.
+    /// Writeback of zswap pages. The implementation is in `swapping`, a folder of a higher layer.
     pub(crate) zswap_shrinker: &'static dyn ZswapShrinker,
     pub(crate) policies: Policies,
     /// The rule that decides whether a refaulted page belongs to the working set.
@@ -173,7 +173,7 @@ impl Swap {
         types.into_iter().filter_map(|ty| active.devices[ty.index()].clone()).collect()
     }
 
-    /// Returns the number of slots whose entry holds a folio. Kernel: `nr_swapcached`, summed over nodes.
+    /// Returns the number of slots whose table entry holds a folio. Kernel: `nr_swapcached`, summed over nodes.
     pub fn nr_swapcache_pages(&self) -> u64 {
         // Relaxed: as in `inuse_pages`.
         self.counters.iter().map(|cpu| cpu.cached.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
@@ -218,12 +218,12 @@ impl Swap {
         self.counters.iter().map(|cpu| of(cpu).load(Ordering::Relaxed)).sum()
     }
 
-    /// Returns the number of runs of an order that were handed out.
+    /// Returns the number of runs of slots of an order that were handed out.
     pub fn runs(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.runs[order.index()])
     }
 
-    /// Returns the number of requests of an order that failed.
+    /// Returns the number of requests for slots of an order that failed.
     pub fn failures(&self, order: Order) -> u64 {
         self.sum_of_cpus(|cpu| &cpu.failures[order.index()])
     }

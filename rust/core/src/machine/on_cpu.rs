@@ -19,15 +19,15 @@ pub(crate) type DeviceTable = [Option<Arc<SwapDevice>>; MAX_SWAPFILES];
 /// hint. Kernel: `percpu_swap_cluster`.
 pub(crate) type Hints = [SwpEntry; SWAP_NR_ORDERS];
 
-/// The hints of one CPU. A request that names its device has hints of its own, because a hint that such a request
-/// stored would send the requests of all other users to that device.
+/// The hints of one CPU. A request that names its device has hints of its own. If such a request stored its hint
+/// among the ordinary hints, the requests of all other users would use that device.
 #[derive(Debug)]
 pub(crate) struct CpuHints {
     /// Hints of requests that any ordinary device may serve.
     pub(crate) ordinary: Hints,
     /// Hints of requests that any virtual device may serve.
     pub(crate) virtuals: Hints,
-    /// Hints of requests that name their device, by type. Without such a request the box is `None`.
+    /// Hints of requests that name their device, by type; `None` until the first such request.
     named: Option<Box<[Hints; MAX_SWAPFILES]>>,
 }
 
@@ -143,8 +143,8 @@ pub struct OnCpu<'a> {
 #[cfg(debug_assertions)]
 thread_local!(static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
 
-/// A mark that this thread holds a local lock. A second local lock would deadlock, because the thread would wait for
-/// itself, or for a thread that waits for the first lock.
+/// A mark that this thread holds a local lock. A thread that takes a second local lock can deadlock, because the
+/// thread waits for itself, or for another thread that waits for the local lock that this thread holds.
 #[cfg(debug_assertions)]
 #[derive(Debug)]
 struct LocalLockHeld;
@@ -194,7 +194,7 @@ impl<'a> OnCpu<'a> {
         self.counters
     }
 
-    /// Borrows the parts of the guard that the steps of an operation use.
+    /// Returns an [`Operation`], which borrows the device table, the hints and the counters of this guard.
     #[inline]
     pub(crate) fn operation(&mut self) -> Operation<'_> {
         let local = &mut *self.local;
@@ -233,8 +233,8 @@ impl<'a> Operation<'a> {
         self.resolve(entry, folio.nr_pages())
     }
 
-    /// Returns the device and the slot of an entry whose `nr_pages` slots lie on the device. Errors: `BadRange`
-    /// (EINVAL), `NoDevice` (ENOENT).
+    /// Returns the device and the first slot of the `nr_pages` slots that start at an entry. All these slots lie on
+    /// the device. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
     #[inline]
     pub(crate) fn resolve(&self, entry: SwpEntry, nr_pages: u32) -> Result<(&'a SwapDevice, SwpOffset)> {
         match self.locate(entry) {

@@ -19,7 +19,7 @@ switches! {
     pub struct Switches {
         /// Priorities of devices that are turned on without a priority.
         default_priority: DefaultPriority = DefaultPriority::MinusOne, V618 => DefaultPriority::Descending;
-        /// Treatment of a hint whose cluster cannot serve the request.
+        /// Treatment of a hint (the slot at which a CPU's next search starts) whose cluster cannot serve the request.
         rule_u: RuleU = RuleU::Leave, Series => RuleU::Relocate;
         /// Devices whose pending discards an order-0 request runs before the request fails.
         sync_discard: SyncDiscard = SyncDiscard::Active, V618 | P3 => SyncDiscard::Avail;
@@ -40,7 +40,8 @@ switches! {
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
     }
     with {
-        /// Switches for the owners of slots, and for the rules that depend on the owners.
+        /// Switches of memory cgroups: the place where the owners of slots are stored, the rules that depend on that
+        /// place, and other options.
         memcg: MemcgSwitches
     }
 }
@@ -71,7 +72,7 @@ words! {
 }
 
 words! {
-    /// Treatment of a hint whose cluster cannot serve the request.
+    /// Treatment of a hint (the slot at which a CPU's next search starts) whose cluster cannot serve the request.
     pub enum RuleU: "rule_u" {
         /// The hint and the cluster stay as they are.
         Leave = "leave",
@@ -118,7 +119,8 @@ words! {
         /// The zero marks of the range are checked first, then the target slot. Kernel: the swap table series, phase
         /// IV, as posted.
         ZeroFirst = "zero_first",
-        /// The target slot is checked first, then each slot of the range. Kernel: the swap table series, phase IV, as merged.
+        /// The target slot is checked first, then each slot of the range. Kernel: the swap table series, phase IV, as
+        /// merged.
         TargetFirst = "target_first",
     }
 }
@@ -129,10 +131,11 @@ words! {
     pub enum ZswapLargeSwapin: "zswap_large_swapin" {
         /// The orders of a swap-in do not depend on zswap. A range with a page in zswap is refused when the folio is
         /// inserted into the cache, so the swap-in falls back to a smaller order and counts `swpin_fallback`. Kernel:
-        /// later repairs of the merged series.
+        /// the merged swap table series, phase IV, with its later repairs.
         UnlessStored = "unless_stored",
-        /// A fault, a file in memory and a handle swap in single pages from the first time that zswap was enabled, also
-        /// when zswap is off again. No fallback is counted. Kernel: up to the merged series (`zswap_never_enabled`).
+        /// A fault, a file in memory and a handle swap in single pages from the first time that zswap was enabled,
+        /// also when zswap is off again. No fallback is counted. Kernel: up to the merged swap table series, phase IV
+        /// (`zswap_never_enabled`).
         Never = "never",
     }
 }
@@ -193,8 +196,8 @@ pub struct Config {
     /// Options of zswap. With `Some`, zswap is on from the start; with `None`, zswap is off until a caller turns
     /// zswap on.
     pub zswap: Option<ZswapOptions>,
-    /// Size in slots of a hidden ghost with a virtual table, which is on from the start, in front of all other
-    /// devices; `None` for no such ghost. Kernel: the only `vswap` device, which is always there.
+    /// Size in slots of a hidden virtual device, which is on from the start and which allocation tries before all
+    /// other devices; `None` for no such device. Kernel: the only `vswap` device, which is always there.
     pub virtual_pages: Option<u32>,
 }
 
@@ -235,6 +238,19 @@ mod tests {
             }
             assert_eq!(switches, profile.switches());
         }
+    }
+
+    #[test]
+    fn profiles_have_the_owner_store_and_the_zswap_rule_of_their_kernel() {
+        let words = |profile: Profile| {
+            let words = profile.switches().words();
+            ["owner_store", "rfc_literal", "zswap_large_swapin"]
+                .map(|switch| words.iter().find(|(name, _)| *name == switch).expect("a switch").1.clone())
+        };
+        assert_eq!(words(Profile::V618), ["array", "off", "never"]);
+        assert_eq!(words(Profile::P3), ["array", "off", "never"]);
+        assert_eq!(words(Profile::Series), ["shadow", "off", "never"]);
+        assert_eq!(words(Profile::Newest), ["shadow", "off", "unless_stored"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::containers::plist::Plist;
 use crate::machine::device::SwapDevice;
 use crossbeam_utils::CachePadded;
 
-/// Totals over enabled devices, and two masks of device types with one bit for each type.
+/// Totals over enabled devices, and three masks of device types with one bit for each type.
 #[derive(Debug, Default)]
 pub(super) struct SpaceTotals {
     /// Usable slots of devices that count as swap space.
@@ -22,9 +22,11 @@ pub(super) struct SpaceTotals {
     /// Usable slots of virtual devices that count as swap space.
     virtual_pages: AtomicU64,
     counted_virtual: AtomicU32,
-    /// Types of the enabled devices that a shrink has closed in part.
+    /// Types of the enabled devices that are being made smaller, so that a part of each device is closed to
+    /// allocation.
     closing: AtomicU32,
-    /// Free slots of each type that the allocator does not hand out, because they lie beyond the limit of a shrink.
+    /// Free slots of each type that the allocator does not hand out, because they lie beyond the new end of a
+    /// device that is being made smaller.
     closed: [AtomicI64; MAX_SWAPFILES],
 }
 
@@ -35,7 +37,8 @@ impl Swap {
     }
 
     /// Returns the number of free slots of all enabled devices that count as swap space, without the slots beyond the
-    /// limit of a shrink, which the allocator does not hand out. Kernel: `nr_swap_pages`.
+    /// new end of a device that is being made smaller, which the allocator does not hand out. Kernel:
+    /// `nr_swap_pages`.
     ///
     /// While swapoff empties a device, the total does not contain the size of the device, but the slots in use on the
     /// device are still subtracted, as in the kernel.
@@ -55,7 +58,8 @@ impl Swap {
         }
     }
 
-    /// Returns the number of free slots beyond the limits of shrinks, on the devices of a mask.
+    /// Returns the number of free slots that are closed to allocation on the devices of the mask `types`, because
+    /// these devices are being made smaller.
     #[cold]
     fn closed_of(&self, types: u32) -> i64 {
         // Relaxed: as in `nr_swap_pages`.
@@ -63,20 +67,21 @@ impl Swap {
         types.map(|ty| self.space.closed[ty].load(Ordering::Relaxed)).sum()
     }
 
-    /// Counts slots that were freed beyond the limit of a shrink.
+    /// Adds `nr` freed slots beyond the new end of a device that is being made smaller. The allocator does not hand
+    /// these slots out.
     #[cold]
     pub(crate) fn add_closed(&self, ty: SwpType, nr: u32) {
         // Relaxed: as in `nr_swap_pages`.
         self.space.closed[ty.index()].fetch_add(nr.into(), Ordering::Relaxed);
     }
 
-    /// Counts anew the free slots of a device beyond its limit. [`Swap::count_pages`] makes the count take effect.
-    /// The caller holds the local lock of every CPU.
+    /// Counts anew the free slots of a device from [`SwapDevice::limit_pages`] on. [`Swap::count_pages`] makes the
+    /// count take effect. The caller holds the local lock of every CPU.
     pub(crate) fn recount_closed(&self, device: &SwapDevice) {
         self.space.closed[device.ty().index()].store(device.closed_free_pages(), Ordering::Relaxed);
     }
 
-    /// Returns the number of slots in use on the devices of a mask.
+    /// Returns the number of slots in use on the devices of the mask `types`.
     #[cold]
     fn inuse_of(&self, types: u32) -> i64 {
         let types = (0..MAX_SWAPFILES as u8).filter(|ty| types & (1 << ty) != 0);
@@ -84,7 +89,8 @@ impl Swap {
     }
 
     /// Returns the number of pages that can still be swapped out: the free slots that count as swap space and, when
-    /// uncounted devices are on, the number of pages that zswap can still store at its present ratio of compression.
+    /// uncounted devices are on, the free slots of these devices, but of the latter at most the number of pages that
+    /// zswap can still store at its present ratio of compression.
     ///
     /// Kernel: the headroom in `mem_cgroup_get_nr_swap_pages` under vswap; differs: the headroom in the kernel has no
     /// bound.
@@ -125,7 +131,7 @@ impl Swap {
         if device.is_counted() { &self.space.total_swap_pages } else { &self.space.uncounted_pages }
     }
 
-    /// Records the kind of a device in the masks, before the device is enabled.
+    /// Records the kind of a device in the masks of `SpaceTotals`, before the device is enabled.
     pub(crate) fn note_kind(&self, device: &SwapDevice) {
         let bit = 1 << device.ty().0;
         self.recount_closed(device);
@@ -209,7 +215,7 @@ impl Avail {
         self.nr_real += u64::from(!device.is_ghost());
     }
 
-    /// Removes a device from its list, unless the device is not on the list.
+    /// Removes a device from its list if the device is on the list.
     pub(crate) fn remove(&mut self, device: &SwapDevice) {
         self.offlist |= 1 << device.ty().0;
         if self.list_of(device).remove(device.ty()) {

@@ -96,8 +96,8 @@ impl PageCounter {
         self.watermark.store(usage_pages, Ordering::Relaxed);
     }
 
-    /// Sets the largest usage since the last reset of a peak to the present usage. Returns the present usage and the
-    /// largest usage before.
+    /// Sets `local_watermark`, the largest usage since the last reset of a peak, to the present usage. Returns the
+    /// present usage and the old `local_watermark`.
     pub(super) fn reset_local_watermark(&self) -> (u64, u64) {
         let usage_pages = self.usage_pages();
         (usage_pages, self.local_watermark.swap(usage_pages, Ordering::Relaxed))
@@ -130,8 +130,8 @@ impl PageCounter {
         self.raise_watermark(usage);
     }
 
-    /// Charges this counter if its limit allows the charge; returns whether the counter was charged. With
-    /// `tracks_failcnt` a refusal is counted. Kernel: one step of `page_counter_try_charge`.
+    /// Charges this counter if its limit allows the charge; returns whether the counter was charged. If
+    /// `tracks_failcnt` is true, a refusal is counted in `failcnt`. Kernel: one step of `page_counter_try_charge`.
     pub(super) fn try_charge(&self, nr_pages: u64, tracks_failcnt: bool) -> bool {
         let usage = self.usage.fetch_add(nr_pages as i64, Ordering::Relaxed) + nr_pages as i64;
         if usage > self.max_pages() as i64 {
@@ -156,8 +156,9 @@ impl PageCounter {
     }
 
     fn raise_watermark(&self, usage: i64) {
-        // A watermark is read first, because most charges do not raise the watermark and then write nothing. The
-        // local watermark is never above the other one, so its comparison is enough for most charges.
+        // The local watermark is read before any write, because most charges raise no watermark and so write nothing.
+        // The comparison with the local watermark is sufficient for these charges, because the local watermark is
+        // never above `watermark`.
         if usage > self.local_watermark.load(Ordering::Relaxed) as i64 {
             self.local_watermark.fetch_max(usage as u64, Ordering::Relaxed);
             self.watermark.fetch_max(usage as u64, Ordering::Relaxed);
@@ -187,7 +188,7 @@ impl MemCgroups {
     /// the group. Kernel: `consume_stock`.
     #[inline]
     pub(crate) fn consume_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) -> bool {
-        // A stock is the rest of a batch, so a stock never contains a whole batch.
+        // A stock is the rest of a batch, so a stock never has enough pages for a charge of a whole batch.
         self.options.has_stock && nr_pages < MEMCG_CHARGE_BATCH && self.take_from_stock(group.css(), nr_pages, cpu)
     }
 

@@ -51,7 +51,7 @@ pub enum MemcgStat {
     ZswapB,
     /// Number of pages that zswap stores for the group. Kernel: `MEMCG_ZSWAPPED`.
     Zswapped,
-    /// The part of `Zswapped` in pages that zswap stores as they are, because they do not compress. Kernel:
+    /// The part of `Zswapped` in pages that zswap stores uncompressed, because these pages do not compress. Kernel:
     /// `MEMCG_ZSWAP_INCOMP`.
     ZswapIncomp,
     /// Pages loaded from zswap. Kernel: `ZSWPIN`.
@@ -88,7 +88,7 @@ pub enum MemcgEvent {
     /// the caller decides on the consequence. The event exists because the kernel's files have a line for the event.
     OomKill,
     /// No page could be reclaimed for a charge of a group that is killed as a whole (`memory.oom.group`). The core
-    /// kills no task, as with [`MemcgEvent::OomKill`], so the caller ends the workload of the group or does not.
+    /// kills no task, as with [`MemcgEvent::OomKill`], so the caller decides whether the workload of the group ends.
     OomGroupKill,
     /// Usage was over `memory.swap.high`.
     SwapHigh,
@@ -101,8 +101,8 @@ pub enum MemcgEvent {
 pub(super) const NR_EVENTS: usize = MemcgEvent::SwapFail as usize + 1;
 
 /// One memory cgroup. Kernel: `struct mem_cgroup`; differs: the core never deallocates a group, so a reference to a
-/// group is always valid. When nothing refers to a group any more, the next group that is created below the same
-/// parent reuses the structure.
+/// group is always valid. After the last reference to a group is dropped, the next group that is created below the
+/// same parent reuses the structure.
 #[derive(Debug, Default)]
 pub struct MemCgroup {
     css: CssId,
@@ -252,14 +252,14 @@ impl MemCgroup {
         self.swappiness.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that the group claims as pages that no reclaim takes. The groups above may have
-    /// less to give. Kernel: `memory.min`.
+    /// Returns the number of pages that the group claims as protected against every reclaim. The effective protection
+    /// is less when the groups above have less protection to give. Kernel: `memory.min`.
     pub fn min_pages(&self) -> u64 {
         self.min_pages.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of pages that the group claims as pages that reclaim takes only when no unprotected pages
-    /// are left. The groups above may have less to give. Kernel: `memory.low`.
+    /// Returns the number of pages that the group claims as protected while other groups have unprotected pages. The
+    /// effective protection is less when the groups above have less protection to give. Kernel: `memory.low`.
     pub fn low_pages(&self) -> u64 {
         self.low_pages.load(Ordering::Relaxed)
     }
@@ -333,8 +333,9 @@ impl MemCgroup {
         self.events_local[event as usize].load(Ordering::Relaxed)
     }
 
-    /// Adds `delay` to the delays of tasks whose group is over a high limit. Kernel: the task sleeps; differs: the
-    /// core only counts the delay, and a simulation lets the time pass.
+    /// Adds `delay` to the total delay of the group's tasks, because the usage of the group is over a high limit.
+    /// Kernel: the task sleeps; differs: the core only counts the delay, and a simulator may advance its clock by the
+    /// delay.
     pub(crate) fn throttle(&self, delay: Duration) {
         self.throttled_ms.fetch_add(delay.as_millis() as u64, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
 //! Memory cgroups: usage and limits of memory and swap, by group. This folder has no code for folios or slots;
 //! `slots/owner.rs` and higher folders charge groups for folios and slots.
 //!
-//! Groups are stored in an arena, and [`CssId`] finds a group without a lock. A freed group keeps its place below its
-//! parent, and the next group that is created below the same parent reuses the place. So a reference to a group is
+//! Groups are stored in an arena, and [`CssId`] finds a group without a lock. A freed group keeps its place in the
+//! arena, and the next group that is created below the same parent reuses the place. So a reference to a group is
 //! always valid, and the parent of a group's LRU lists never changes.
 //!
 //! Locks: the tree lock is taken before the id lock (`lowest_free`) and before the policy lock of a group. The stock
@@ -201,10 +201,11 @@ impl MemCgroups {
     }
 
     /// Raises the event `oom` at the group `level`, whose limit refused a charge of `charged`. If `memory.oom.group`
-    /// makes a group between both an indivisible workload, `oom_group_kill` is raised at the highest such group.
+    /// is set at a group on the path from `charged` up to `level`, the event `oom_group_kill` is raised at the
+    /// highest such group.
     ///
-    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the charge
-    /// that fails stands for the task that the OOM killer would choose.
+    /// Kernel: `mem_cgroup_out_of_memory`, `mem_cgroup_get_oom_group`; differs: no task is killed, and the group
+    /// `charged` stands for the group of the task that the OOM killer would choose.
     pub(crate) fn raise_oom(&self, level: &MemCgroup, charged: &MemCgroup) {
         self.raise(level, MemcgEvent::Oom);
         let mut oom_group = None;
@@ -285,7 +286,7 @@ impl MemCgroups {
         Ok(())
     }
 
-    /// Creates a group below another group. Kernel: `mkdir`.
+    /// Creates a child group of `parent`. Kernel: `mkdir`.
     ///
     /// Errors, all `Cgroup`: EINVAL when the name cannot be the name of a directory; ENODEV when the parent is
     /// removed; EEXIST when the name is in use; EAGAIN when the group would be deeper than [`MEMCG_DEPTH_MAX`];
@@ -332,8 +333,8 @@ impl MemCgroups {
         group.is_online().then_some(()).ok_or_else(removed)
     }
 
-    /// Takes a group offline. No task can enter the group afterwards, and the group is freed when nothing refers to
-    /// it any more. Kernel: `rmdir`, `mem_cgroup_css_offline`.
+    /// Takes a group offline. No task can enter the group afterwards, and the group is freed when its last reference
+    /// is dropped. Kernel: `rmdir`, `mem_cgroup_css_offline`.
     ///
     /// Errors, all `Cgroup`: EINVAL for root; ENODEV when the group is already removed; EBUSY when the group has
     /// children or tasks. Locks: the tree lock.
@@ -426,7 +427,8 @@ impl MemCgroups {
     /// Gives a group the lowest free private id. Errors: `Cgroup` (ENOSPC).
     fn alloc_id(&self, css: CssId) -> Result<MemcgId> {
         let mut lowest = self.lowest_free.lock();
-        // Relaxed: the lock protects every change of `ids`; `lookup` explains its reads without the lock.
+        // Relaxed: the lock of `lowest_free` protects every change of `ids`; `lookup` explains its reads without the
+        // lock.
         let free = (*lowest..NR_IDS as u32).find(|&id| self.ids[id as usize].load(Ordering::Relaxed) == 0);
         let what = || format!("all {} private ids are in use", NR_IDS - 1);
         let id = free.ok_or_else(|| SwapError::cgroup(Errno::NOSPC, what()))?;
@@ -439,7 +441,8 @@ impl MemCgroups {
     /// `mem_cgroup_from_private_id`.
     #[inline]
     pub fn lookup(&self, id: MemcgId) -> Option<&MemCgroup> {
-        // Relaxed: the caller has pinned the id through a slot, or uses the group only as a hint.
+        // Relaxed: the caller has pinned the id through a slot, or tolerates that the id has meanwhile passed to
+        // another group.
         match self.ids[usize::from(id.0)].load(Ordering::Relaxed) {
             0 => None,
             css => Some(self.get(CssId(css))),
@@ -500,7 +503,7 @@ impl MemCgroups {
 
     /// Sets the usage above which the tasks of a group are throttled.
     pub fn set_high(&self, group: &MemCgroup, which: CounterKind, pages: u64) {
-        // Relaxed: a charge that still reads the old value counts as an earlier charge.
+        // Relaxed: a charge that reads the old value acts as if it had run before this call.
         self.has_high.store(true, Ordering::Relaxed);
         group.counter(which).set_high(pages);
     }
@@ -530,7 +533,8 @@ impl MemCgroups {
             })
     }
 
-    /// Returns the number of bytes of all groups ever made, and of the used part of the map of private ids.
+    /// Returns the number of bytes that all groups ever made take, plus the bytes of the used part of the map of
+    /// private ids.
     pub fn bytes(&self) -> u64 {
         let nr_groups = self.tree.lock().len();
         let group = size_of::<MemCgroup>() + size_of::<crate::workingset::Lruvec>() + size_of::<Node>();

@@ -33,8 +33,8 @@ words! {
         Array = "array",
         /// In 1,024 bytes beside the table of each cluster in use. Kernel: `swap_memcg_table`.
         ClusterTable = "cluster_table",
-        /// In the shadow. Only for a cached slot of a removed owner that a task of another group swapped in, the
-        /// owner is stored beside the table entry.
+        /// In the shadow, with one exception: the owner is stored beside the table entry while the slot is cached, if
+        /// the owner was removed and a task of another group swapped the page in.
         Trampoline = "trampoline",
     }
 }
@@ -60,8 +60,8 @@ words! {
 }
 
 words! {
-    /// The group whose LRU lists age at an eviction and decide whether the refaulted page belongs to the working set.
-    /// Kernel: fixed by the kernel version.
+    /// The group whose LRU lists count an eviction (`nonresident_age`) and whose count decides whether the refaulted
+    /// page belongs to the working set. Kernel: fixed by the kernel version.
     pub enum RefaultJudge: "refault_level" {
         /// The owner of the slot.
         Owner = "owner",
@@ -101,15 +101,16 @@ pub struct MemcgOptions {
     pub has_lru_reparent: bool,
     /// Each CPU takes charges of memory from the counters in batches.
     pub has_stock: bool,
-    /// Protection of a group that no child claims protects the children by their usage. Kernel: the mount option
-    /// `memory_recursiveprot`.
+    /// Protection of a group (`memory.min`, `memory.low`) that no child claims is shared by the children in
+    /// proportion to their usage. Kernel: the mount option `memory_recursiveprot`.
     pub has_recursive_protection: bool,
     /// An event counts in the files of its own group only. Kernel: the mount option `memory_localevents`.
     pub has_local_events: bool,
 }
 
 impl MemcgOptions {
-    /// Checks that the owner store supports a rule for removed owners. Errors: `Conflict` (EINVAL).
+    /// Checks that the owner store (see [`OwnerStore`]) supports a rule for removed owners. Errors: `Conflict`
+    /// (EINVAL).
     pub fn check_dead_owner(&self, rule: DeadSwapin) -> Result<()> {
         if rule == DeadSwapin::FaultMm && self.owner_store == OwnerStore::Shadow {
             return Err(SwapError::Conflict(FAULT_MM_NEEDS_A_RECORD));
@@ -144,7 +145,7 @@ impl Word for SharedCount {
 }
 
 switches! {
-    /// The options as requested. `None` selects the value that is the default for the owner store.
+    /// The options as requested. `None` selects the default value for the selected `owner_store`.
     pub struct MemcgSwitches {
         /// The place where the id of a slot's owner is stored.
         owner_store: OwnerStore = OwnerStore::Shadow, V618 | P3 => OwnerStore::Array;
@@ -162,7 +163,8 @@ switches! {
         lru_reparent: bool = false;
         /// Each CPU takes charges of memory from the counters in batches.
         memcg_stock: bool = true;
-        /// Protection of a group that no child claims protects the children by their usage.
+        /// Protection of a group (`memory.min`, `memory.low`) that no child claims is shared by the children in
+        /// proportion to their usage.
         memory_recursiveprot: bool = true;
         /// An event of v2 counts at its own group only, and not at the groups above.
         memory_localevents: bool = false;
@@ -173,8 +175,8 @@ impl MemcgSwitches {
     /// The options of the swap table series, phase IV, with its defects repaired.
     pub const CANON: Self = Self::of(Profile::Newest);
 
-    /// Fills in the defaults of the owner store and checks that the options are compatible. Errors: `Conflict`
-    /// (EINVAL), with the reason.
+    /// Replaces each `None` by the default for the selected `owner_store`, and checks that the options are
+    /// compatible. Errors: `Conflict` (EINVAL), with the reason.
     pub fn resolve(self, hierarchy: Hierarchy) -> Result<MemcgOptions> {
         let (owner_store, keeps_record) = (self.owner_store, self.owner_store.is_record());
         let dead_swapin = if owner_store == OwnerStore::Shadow { DeadSwapin::Reparent } else { DeadSwapin::FaultMm };

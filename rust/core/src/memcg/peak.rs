@@ -1,35 +1,36 @@
-//! Peaks of usage for readers that reset them. Kernel: the open files `memory.peak` and `memory.swap.peak`.
+//! Peaks of usage, which are reset separately for each open file. Kernel: the open files `memory.peak` and
+//! `memory.swap.peak`.
 
 use super::{CounterKind, MemCgroup};
 
-/// The number of one open file of a group. A peak that a reader resets is reset for its descriptor alone.
+/// The number of one open file of a group. A write to an open file resets the peak of this descriptor alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Descriptor(u64);
 
 impl Descriptor {
-    /// The descriptor of all reads and writes that name a file instead of an open file.
+    /// The descriptor that all reads and writes share that use the name of a file and no open file.
     pub(crate) const SHARED: Self = Self(0);
 }
 
-/// The peak of one descriptor that was written.
+/// The peak of one descriptor through which a file was written, which resets the peak.
 #[derive(Clone, Copy, Debug)]
 struct Peak {
     descriptor: Descriptor,
     which: CounterKind,
-    /// The largest usage between the write and the last reset of the counter's watermark since resets.
+    /// The largest usage from the write to the latest reset of the counter's `local_watermark`, in pages.
     pages: u64,
 }
 
-/// The peaks of the descriptors that were written. Kernel: `memory_peaks`, `swap_peaks`.
+/// The peaks of the descriptors through which a file was written. Kernel: `memory_peaks`, `swap_peaks`.
 #[derive(Debug, Default)]
 pub(super) struct Peaks {
     nr_opened: u64,
     written: Vec<Peak>,
 }
 
-// Locks: the lock of the peaks.
+// Locks: each function takes the lock of `peaks`.
 impl MemCgroup {
-    /// Returns a number for a file of the group that is opened.
+    /// Returns a new descriptor, when a file of the group is opened.
     pub(crate) fn open_descriptor(&self) -> Descriptor {
         let mut peaks = self.peaks.lock();
         peaks.nr_opened += 1;
@@ -41,8 +42,8 @@ impl MemCgroup {
         self.peaks.lock().written.retain(|peak| peak.descriptor != descriptor);
     }
 
-    /// Returns the largest usage since the descriptor was written or, before, since the group was created. Kernel:
-    /// `peak_show`.
+    /// Returns the largest usage since the last write through the descriptor. Before the first write, returns the
+    /// largest usage since the group was created. Kernel: `peak_show`.
     pub(crate) fn peak_pages(&self, descriptor: Descriptor, which: CounterKind) -> u64 {
         let peaks = self.peaks.lock();
         let own = peaks.written.iter().find(|peak| (peak.descriptor, peak.which) == (descriptor, which));
@@ -52,7 +53,8 @@ impl MemCgroup {
         }
     }
 
-    /// Resets the peak of a descriptor to the usage. The peaks of other descriptors stay. Kernel: `peak_write`.
+    /// Resets the peak of a descriptor to the present usage. The peaks of other descriptors stay. Kernel:
+    /// `peak_write`.
     pub(crate) fn reset_peak(&self, descriptor: Descriptor, which: CounterKind) {
         let mut peaks = self.peaks.lock();
         let (usage_pages, before_pages) = self.counter(which).reset_local_watermark();

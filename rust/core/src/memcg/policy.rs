@@ -1,4 +1,4 @@
-//! Policies of groups: tables that the core reads, and hooks that the core calls. Notices for hooks are queued until
+//! Policies of groups: tables that the core reads, and hooks that the core calls. A notice for a hook is queued until
 //! the thread holds no lock.
 
 use std::fmt::Debug;
@@ -20,21 +20,21 @@ words! {
     }
 }
 
-/// The policy table of one group. A new group starts with a copy of the table of its parent, without the devices,
-/// which a group without a list of its own takes from its parent at each use.
+/// The policy table of one group. A new group starts with a copy of its parent's table, without the device list. A
+/// group without a device list of its own uses the present list of its parent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupPolicy {
     /// Folios of the group may be swapped out.
     pub may_swap: bool,
-    /// The rule for the group that is charged for the slots of this group after its removal. `None` selects the
-    /// subsystem's rule.
+    /// The rule that selects the group that is charged at the swap-in of this group's slots after this group is
+    /// removed. `None` selects the switch `dead_swapin` of the subsystem.
     pub dead_owner: Option<DeadSwapin>,
     /// Types of the devices that may hold data of the group, in order of preference, as far as the groups above allow
     /// these devices. `None` allows the devices of the parent, and for root all devices, in order of priority. If a
     /// virtual device is in the list, only the real devices of the list may back its slots; without a real device in
     /// the list, the data stays in zswap.
     pub devices: Option<Vec<SwpType>>,
-    /// The rule for refaults of the group's pages. `None` selects the working-set rule.
+    /// The rule for refaults of the group's pages. `None` selects the working-set rule of the subsystem.
     pub refault: Option<RefaultRule>,
 }
 
@@ -45,7 +45,7 @@ impl Default for GroupPolicy {
 }
 
 impl MemCgroups {
-    /// Replaces the policy table of a group. Locks: the lock of the table.
+    /// Replaces the policy table of a group. Locks: the lock of the policy table.
     pub(crate) fn replace_policy(&self, group: &MemCgroup, policy: GroupPolicy) {
         if policy.devices.is_some() {
             // Relaxed: a swap-out that reads the old value acts as if it had run before this call.
@@ -55,8 +55,8 @@ impl MemCgroups {
     }
 
     /// Returns the types of the devices that folios of a group may be swapped out to: the list of the group, or else
-    /// of its nearest ancestor with a list, without the devices that a list further up lacks. `None` allows all
-    /// devices. Locks: the lock of each table in turn.
+    /// of its nearest ancestor with a list, without the devices that are missing in the list of any higher ancestor.
+    /// `None` allows all devices. Locks: the lock of the policy table of each group on the path to root, in turn.
     pub(crate) fn device_list(&self, group: &MemCgroup) -> Option<Vec<SwpType>> {
         // Relaxed: see `replace_policy`. Without the flag, each swap-out would lock the table of each group above.
         if !self.has_device_lists.load(Ordering::Relaxed) {
@@ -109,7 +109,7 @@ pub struct RefaultNotice {
 }
 
 /// Hooks that decide for the core. The core holds no lock during a call, so a hook may call functions of the core.
-/// The result `None` leaves the decision to the policy table and the rules.
+/// The result `None` leaves the decision to the policy table of the group and to the switches.
 ///
 /// Kernel: none.
 pub trait MemcgPolicy: Send + Sync + Debug {
@@ -134,8 +134,9 @@ pub trait MemcgPolicy: Send + Sync + Debug {
     }
 
     /// Chooses the device for the slots of a folio among `devices`, which are in the order of allocation, virtual
-    /// devices first. `None` keeps the order. The policy table, and not this hook, selects the device behind a
-    /// virtual slot, because that device is chosen under the folio lock.
+    /// devices first. `None` keeps the order. This hook is not called for the real device behind a virtual slot,
+    /// because that device is chosen under the folio lock and hooks run with no lock held. The device list of the
+    /// policy table selects that device.
     fn choose_device(&self, _group: CssId, _order: Order, _devices: &[SwpType]) -> Option<SwpType> {
         None
     }
@@ -156,7 +157,7 @@ pub(crate) struct Policies {
     is_set: AtomicBool,
     policy: RwLock<Option<Arc<dyn MemcgPolicy>>>,
     notices: SpinMutex<Vec<LimitNotice>>,
-    /// Steps of the tests in `races`, between the steps of a swap-in.
+    /// Functions of the tests in `races` that run between the steps of a swap-in.
     #[cfg(test)]
     pub(crate) swapin_probe: std::sync::OnceLock<Arc<dyn SwapinProbe>>,
 }
@@ -168,7 +169,7 @@ pub(crate) trait SwapinProbe: Send + Sync + std::fmt::Debug {
     /// the step replaces the result of the charge.
     fn before_charge(&self) -> crate::base::error::Result<()>;
 
-    /// Runs between the charge of the folio's memory and the settlement of the charge of its slots.
+    /// Runs between the charge of the folio's memory and the step that moves the charge of the folio's slots.
     fn before_settlement(&self);
 }
 

@@ -8,7 +8,7 @@ use super::{MemCgroup, MemCgroups};
 use crate::base::types::CssId;
 
 /// The protection of one group in one reclaim. The values are relative to the group at which the reclaim starts, so
-/// this group itself has no protection. Kernel: `memory.emin` and `memory.elow` of a group.
+/// the group at which the reclaim starts has no protection. Kernel: `memory.emin` and `memory.elow` of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Protection {
     /// Charged memory of the group, with all groups below it.
@@ -35,7 +35,8 @@ impl Protection {
 /// `memory_recursiveprot`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Unclaimed {
-    /// The children share the unclaimed protection, each by its usage that no claim covers.
+    /// The children share the unclaimed protection, each in proportion to the part of its usage that its claim does
+    /// not cover.
     Shared,
     /// The unclaimed protection protects no child.
     Lost,
@@ -77,7 +78,7 @@ fn share(amount: u64, part: u64, whole: u64) -> u64 {
 }
 
 /// The claims of the children of one group together, each up to the usage of its child. Kernel: `children_min_usage`
-/// and `children_low_usage`; differs: the sums are made for each walk over the groups.
+/// and `children_low_usage`; differs: each walk over the groups computes the sums anew.
 #[derive(Clone, Copy, Default)]
 struct Claimed {
     min_pages: u64,
@@ -86,10 +87,11 @@ struct Claimed {
 
 impl MemCgroups {
     /// Returns the group `top` and all its descendants as [`MemCgroups::subtree`] does, each with its effective
-    /// protection in a reclaim that starts at `top`. A child of `top` has its whole claim. Locks: the tree lock.
+    /// protection in a reclaim that starts at `top`. The effective protection of a child of `top` is its whole claim.
+    /// Locks: the tree lock.
     pub(crate) fn protected_subtree(&self, top: CssId) -> Vec<(CssId, Protection)> {
         let found = self.subtree(top);
-        // Relaxed: before any group claims protection, a concurrent reclaim acts as if it had run before the claim.
+        // Relaxed: a reclaim that reads the old value acts as if it had run before the first claim of any group.
         if !self.has_protection.load(Ordering::Relaxed) {
             return found.into_iter().map(|css| (css, Protection::default())).collect();
         }
@@ -115,8 +117,8 @@ impl MemCgroups {
         found.into_iter().map(|css| (css, known[&css])).collect()
     }
 
-    /// Returns the protection of a group; `above` is the protection of its parent and the claims of the parent's
-    /// children, `None` when reclaim starts at the parent.
+    /// Returns the protection of a group. `above` is the protection of the group's parent and the claims of the
+    /// parent's children, or `None` when reclaim starts at the parent.
     fn protection_below(
         &self,
         group: &MemCgroup,
@@ -137,13 +139,14 @@ impl MemCgroups {
         }
     }
 
-    /// Sets the claim of a group to pages that no reclaim takes. Kernel: `memory.min`.
+    /// Sets the number of pages that a group claims as protected against every reclaim. Kernel: `memory.min`.
     pub(crate) fn set_min(&self, group: &MemCgroup, pages: u64) {
         self.has_protection.store(true, Ordering::Relaxed);
         group.min_pages.store(pages, Ordering::Relaxed);
     }
 
-    /// Sets the claim of a group to pages that reclaim takes last. Kernel: `memory.low`.
+    /// Sets the number of pages that a group claims as protected while other groups have unprotected pages. Kernel:
+    /// `memory.low`.
     pub(crate) fn set_low(&self, group: &MemCgroup, pages: u64) {
         self.has_protection.store(true, Ordering::Relaxed);
         group.low_pages.store(pages, Ordering::Relaxed);
@@ -161,7 +164,8 @@ mod tests {
     #[test]
     fn claims_over_the_parents_protection_are_cut_in_proportion() {
         for unclaimed in [Unclaimed::Shared, Unclaimed::Lost] {
-            // The children claim 50 of 75 and 25 of 25, and the parent has 50.
+            // The first child claims 75, which counts only up to its usage of 50. The second child claims 25. The
+            // parent has an effective protection of 50.
             assert_eq!(CLAIM.effective(unclaimed), 33);
             assert_eq!(Claim { setting: 25, ..CLAIM }.effective(unclaimed), 16);
             assert_eq!(Claim { setting: 0, ..CLAIM }.effective(unclaimed), 0);
@@ -176,7 +180,8 @@ mod tests {
     #[test]
     fn protection_that_no_child_claims_goes_to_usage_without_a_claim() {
         let claim = Claim { setting: 10, parent_effective: 60, siblings_claimed: 30, ..CLAIM };
-        // 30 pages of the parent are left, for 120 pages without a claim, of which the child has 40.
+        // 30 protected pages of the parent are unclaimed. The children share the 30 pages for 120 pages of usage
+        // without a claim, of which the child has 40.
         assert_eq!((claim.effective(Unclaimed::Shared), claim.effective(Unclaimed::Lost)), (10 + 10, 10));
         let covered = Claim { setting: 50, ..claim };
         assert_eq!(covered.effective(Unclaimed::Shared), 50, "the claim covers the whole usage");
@@ -195,7 +200,8 @@ mod tests {
             groups.charge(c, CounterKind::Memory, 100);
             let of = |top: &MemCgroup| groups.protected_subtree(top.css());
             let protection = |min_pages, low_pages| Protection { usage_pages: 100, min_pages, low_pages };
-            // Group a protects nothing, so a reclaim from root takes every page.
+            // Group a claims no protection, so its descendants have none in a reclaim from root, and the reclaim
+            // takes every page.
             let nothing = protection(0, 0);
             let root = Protection::default();
             assert_eq!(

@@ -1,10 +1,11 @@
 //! The switch `rfc_literal`. With the switch on, the core has the defects of the swap table series, phase IV, as
 //! posted; else the defects are repaired.
 //!
-//! Each function returns whether one defect is in force. Its comment starts with the label of the defect in
-//! `docs/memcg.md`, K1 to K7. The caller branches on the result. The field is private to this folder, so that no
-//! other code reads the switch. The defect K8 has no function, because the core retries in the same manner with the
-//! switch on and off. `check()` makes no exception for the switch, and fails where a defect breaks an invariant.
+//! Each function returns whether one defect is in force. The comment of the function starts with the label of the
+//! defect in `docs/memcg.md`, K1 to K7. The caller branches on the result. The field `is_rfc_literal` is private to
+//! this folder, so that no other code reads the switch. The defect K8 (a swap-in retries without limit while the
+//! shadow changes) has no function, because the core retries without limit with the switch on and off. `check()`
+//! makes no exception for the switch, and fails where a defect breaks an invariant.
 
 use super::options::{DeadSwapin, IdOnlyRefault, MemcgOptions, MemcgSwitches, OwnerStore};
 use crate::base::error::{Result, SwapError};
@@ -17,8 +18,8 @@ impl MemcgOptions {
         self.is_rfc_literal
     }
 
-    /// K2: returns whether a swap-in of slots without an owner drops pins although there is no group. The kernel
-    /// would dereference a null pointer. The core only counts the event.
+    /// K2: returns whether a swap-in of slots without an owner drops pins of a private id although there is no group.
+    /// The kernel would dereference a null pointer. The core only counts the event.
     #[inline]
     pub(crate) const fn puts_pins_of_no_group(&self) -> bool {
         self.is_rfc_literal

@@ -1,4 +1,5 @@
-//! Tests of the tree, the ids and the charges: every number of the scenarios J8, J11 and J13 that needs no folio.
+//! Tests of the tree of groups, the private ids and the charges. The tests have every number of the scenarios J8, J11
+//! and J13 of `docs/steps.md` that needs no folio.
 
 use super::*;
 use crate::base::types::CpuId;
@@ -29,7 +30,8 @@ fn a_charge_reaches_every_level_or_none() {
     let refused = groups.try_charge(b, CounterKind::Swap, 4).expect_err("8 pages are over the limit of 6");
     assert_eq!(refused.css(), parent.css());
     assert_eq!([a, b, parent].map(|group| group.swap.usage_pages()), [4, 0, 4]);
-    // The level below was charged before the refusal, so its watermark shows the charge.
+    // The group b was charged before its parent refused the charge, so the watermark of b contains the refused
+    // charge.
     assert_eq!([b, parent].map(|group| group.swap.watermark_pages()), [4, 4]);
     assert_eq!(parent.swap.failcnt(), 0, "only v1 counts refusals");
     groups.raise(b, MemcgEvent::SwapMax);
@@ -49,7 +51,7 @@ fn a_group_lives_on_while_something_holds_it_and_its_place_is_used_again() {
     assert_eq!((pinned.css(), group.id_refs()), (group.css(), 4));
     groups.remove(group.css()).expect("no task or group is in the group");
     assert_eq!((group.is_online(), group.id_refs(), group.id()), (false, 3, MemcgId(2)));
-    // The group is offline, and a reference on its id still succeeds, because the id has references.
+    // The group is offline, and a pin of its private id still succeeds, because the id has other pins.
     assert_eq!(groups.id_get_online(group, 1).css(), group.css());
     assert_eq!(groups.nearest_online(group).css(), CssId::ROOT);
     groups.id_put(group, 4);
@@ -93,7 +95,7 @@ fn what_cannot_be_made_or_removed_says_why() {
 #[test]
 fn there_are_65535_ids() {
     let groups = groups();
-    // Root has one of the ids.
+    // Root has one of the 65,535 private ids.
     let made: Vec<_> = (1..65535).map(|n| groups.create(CssId::ROOT, &n.to_string())).collect();
     assert!(made.iter().all(std::result::Result::is_ok));
     assert_eq!(errno(groups.create(CssId::ROOT, "more")), 28);

@@ -89,7 +89,7 @@ impl Mm {
     }
 
     /// Maps a folio of zeros at a page. The folio has the order of the mapping, or a smaller order when a larger
-    /// folio does not fit the mapping or memory.
+    /// folio does not fit in the mapping or in the free memory.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
@@ -155,7 +155,10 @@ impl Mm {
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
             vma.remove_rmap(old.folio());
         }
-        Ok(())
+        drop(table);
+        // The last user of the old folio may be the swap cache, whose slots no page table refers to any more. Kernel:
+        // `wp_page_copy` with `free_swap_cache`.
+        self.swap.free_folio_and_swap_cache(&old, cpu)
     }
 
     /// Swaps a page in. Kernel: `do_swap_page`.
@@ -193,8 +196,8 @@ impl Mm {
         }
     }
 
-    /// Returns the folio of a slot, and whether the folio was read for this fault. The kind of the device decides how
-    /// a folio that is not cached is read.
+    /// Returns the folio of a slot, and whether the folio was read for this fault. A folio that is not cached is read
+    /// without readahead from a synchronous device, and with readahead from any other device.
     ///
     /// Returns `None` when the slot is free.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
@@ -219,8 +222,8 @@ impl Mm {
         if folio.order() != Order::ZERO {
             return Ok(());
         }
-        // The flags `READAHEAD` and `RECLAIM` share one bit. During writeback the bit means `RECLAIM`, so the code
-        // neither reads nor clears the bit.
+        // The flags `READAHEAD` and `RECLAIM` share one bit. During writeback the bit means `RECLAIM`, so this
+        // function neither tests nor clears the bit.
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
@@ -280,7 +283,7 @@ impl Mm {
 
     /// Maps a swapped-in folio. The function maps all pages of the folio if the page table entries of all pages still
     /// name the slots of the folio. Otherwise the function maps only the faulting page, but returns `Step::Retry` for
-    /// a large folio that this fault has read. Steps IN5 to IN7.
+    /// a large folio that this fault has read. Steps IN5 to IN7 of `docs/steps.md`.
     fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
@@ -309,10 +312,10 @@ impl Mm {
         vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
         locked.add_mappings(nr);
         if vma.options().is_locked && locked.order() == Order::ZERO {
-            // Reclaim locks a large folio when reclaim meets the folio.
+            // A large folio gets the flag MLOCKED later, when reclaim scans the folio.
             locked.mlock();
         }
-        // The page stays exclusive only if its slot has no other reference.
+        // The mapped pages stay exclusive only if no slot of these pages has another reference.
         let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
@@ -325,7 +328,8 @@ impl Mm {
         Ok(Step::Done)
     }
 
-    /// Returns whether the fault frees the slots of a mapped folio. Step IN7. Kernel: `should_try_to_free_swap`.
+    /// Returns whether the fault frees the slots of a mapped folio. Step IN7 of `docs/steps.md`. Kernel:
+    /// `should_try_to_free_swap`.
     fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
         Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
             || fault.vma.options().is_locked

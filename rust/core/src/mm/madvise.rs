@@ -4,10 +4,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Mm, Pte, Vma, folio_of, index};
+use super::{Mm, Pte, Shmem, Vma, folio_of, index};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, SwpEntry};
 use crate::folio::{FolioFlags, FolioRef};
+use crate::machine::Swap;
 use crate::readahead::Vpn;
 use crate::reclaim::{ReclaimStat, Shrink};
 
@@ -41,7 +42,7 @@ struct Mapped<'m> {
     folio: FolioRef<'m>,
     /// Number of consecutive pages of the folio that are mapped from the given page to the end of the range.
     nr_batch_pages: u32,
-    /// Number of all page table entries of the page table that map the folio.
+    /// Number of all entries of the page table that map a page of the folio.
     nr_mapped_pages: u32,
 }
 
@@ -56,7 +57,7 @@ impl Mm {
     /// Swaps out the pages of a range in ascending order. Pages that another address space maps stay.
     ///
     /// A large folio that the range maps completely is swapped out whole, or split when no run is free. A large folio
-    /// of which the range maps only a part is split first, and its pages are swapped out one by one. Errors:
+    /// of which the range maps only a part is split, and the pages in the range are swapped out one by one. Errors:
     /// `NotMapped` (EFAULT); `MappingLocked` (EINVAL). The pages before the error are swapped out. Kernel:
     /// `madvise_pageout`, `madvise_cold_or_pageout_pte_range`.
     pub fn pageout(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<PageoutReport> {
@@ -92,43 +93,14 @@ impl Mm {
     ///
     /// Kernel: the page is on an inactive list, and reclaim continues the pageout of the page.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
-        let Some(entry) = vma.pte(vpn).slot() else { return Ok(()) };
-        let Some(folio) = self.swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
-        let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
-        if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
-            self.reclaim_folio(folio, report, cpu);
+        match vma.pte(vpn).slot() {
+            Some(entry) => pageout_slot(&self.swap, entry, report, cpu),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Takes a folio off the folio's list and pages the folio out. The folio is paged out page by page when no run of
-    /// slots is free. Kernel: `reclaim_pages` of one folio.
-    fn reclaim_folio<'m>(&'m self, folio: FolioRef<'m>, report: &mut PageoutReport, cpu: CpuId) {
-        let memory = self.swap.memory_of_folios();
-        let nr_pages = u64::from(folio.nr_pages());
-        let mut stat = ReclaimStat::default();
-        if folio.lru_del() {
-            memory.add_isolated(nr_pages as i64);
-            folio.clear(FolioFlags::REFERENCED);
-            if folio.has(FolioFlags::ACTIVE) {
-                folio.set(FolioFlags::WORKINGSET);
-            }
-            let how = Shrink::by_user(self.swap.refault_level(None), cpu);
-            let kept = self.swap.shrink_folio_list(vec![folio], how, &mut stat);
-            memory.add_isolated(-(nr_pages as i64));
-            kept.iter().for_each(|folio| folio.lru_add());
-        } else {
-            // Reclaim in another thread has taken the folio off the folio's list.
-            stat.error = Some(folio.busy());
-        }
-        report.reclaimed_pages += stat.nr_reclaimed;
-        report.split_folios += stat.nr_split_folios;
-        report.kept_pages += nr_pages - stat.nr_reclaimed;
-        report.errno = stat.error.map_or(report.errno, |error| error.errno());
-    }
-
-    /// Returns the folio of a page, and the pages of the folio that the page table maps. A batch ends before the page
-    /// `end`. Kernel: `madvise_folio_pte_batch`.
+    /// Returns the folio of a page, and the pages of the folio that the page table maps. The batch of consecutive
+    /// pages ends before the page `end`. Kernel: `madvise_folio_pte_batch`.
     fn mapped_at<'m>(&'m self, vma: &Vma, vpn: Vpn, end: Vpn) -> Option<Mapped<'m>> {
         let table = vma.table(vpn);
         let Pte::Present { pfn, page, .. } = table[index(vpn)] else { return None };
@@ -141,8 +113,9 @@ impl Mm {
         Some(Mapped { folio, nr_batch_pages: nr_batch as u32, nr_mapped_pages: nr_mapped as u32 })
     }
 
-    /// Pages out the folio of page `vpn`, or splits the folio when the batch does not have all its pages. Returns the
-    /// number of pages that are done: 0 after a split, because the pages of the folio are paged out next.
+    /// Pages out the folio of page `vpn`, or splits the folio when the batch (the mapped pages from `vpn` on) does
+    /// not have all pages of the folio. Returns the number of pages that are done: 0 after a split, because the
+    /// caller then pages out the single pages.
     fn pageout_folio(&self, vma: &Vma, vpn: Vpn, mapped: Mapped<'_>, report: &mut PageoutReport, cpu: CpuId) -> u32 {
         let nr_batch = mapped.nr_batch_pages;
         let is_shared = mapped.is_shared();
@@ -155,17 +128,11 @@ impl Mm {
                 pte.test_and_clear_young();
             });
             drop(table);
-            self.reclaim_folio(folio, report, cpu);
+            reclaim_folio(&self.swap, folio, report, cpu);
             return nr_batch;
         } else {
-            match folio.folio().lock_for_io().and_then(|locked| self.swap.split_folio(&locked, cpu)) {
-                Ok(_parts) => {
-                    // The first part takes over the reference of `folio`, so dropping `folio` would drop the
-                    // reference twice.
-                    folio.into_raw();
-                    report.split_folios += 1;
-                    return 0;
-                }
+            match split_for_pageout(&self.swap, folio, report, cpu) {
+                Ok(()) => return 0,
                 Err(error) => error,
             }
         };
@@ -181,7 +148,7 @@ impl Mm {
     /// `madvise_willneed` of anonymous memory; differs: the reads are over when the call returns.
     pub fn willneed(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<u64> {
         let active = self.swap.begin_activity();
-        // An unknown CPU is no failed read.
+        // An unknown CPU causes an error here, because the loop below ignores a failed read.
         drop(self.swap.on_cpu(cpu)?);
         let mut nr_read_pages = 0;
         for vpn in (pages.start.0..pages.end.0).map(Vpn) {
@@ -196,5 +163,94 @@ impl Mm {
     /// Returns the slot of a swapped-out page. Errors: `NotMapped` (EFAULT).
     pub fn swap_entry(&self, vpn: Vpn) -> Result<Option<SwpEntry>> {
         Ok(self.vma_of(vpn)?.pte(vpn).slot())
+    }
+}
+
+/// Continues the pageout of the folio that the swap cache has for a slot and that no page table and no file names.
+fn pageout_slot(swap: &Swap, entry: SwpEntry, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
+    let Some(folio) = swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
+    let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
+    if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
+        reclaim_folio(swap, folio, report, cpu);
+    }
+    Ok(())
+}
+
+/// Takes a folio off the folio's list and pages the folio out. The folio is paged out page by page when no run of
+/// slots is free. Kernel: `reclaim_pages` of one folio.
+fn reclaim_folio<'s>(swap: &'s Swap, folio: FolioRef<'s>, report: &mut PageoutReport, cpu: CpuId) {
+    let memory = swap.memory_of_folios();
+    let nr_pages = u64::from(folio.nr_pages());
+    let mut stat = ReclaimStat::default();
+    if folio.lru_del() {
+        memory.add_isolated(nr_pages as i64);
+        folio.clear(FolioFlags::REFERENCED);
+        if folio.has(FolioFlags::ACTIVE) {
+            folio.set(FolioFlags::WORKINGSET);
+        }
+        let how = Shrink::by_user(swap.refault_level(None), cpu);
+        let kept = swap.shrink_folio_list(vec![folio], how, &mut stat);
+        memory.add_isolated(-(nr_pages as i64));
+        kept.iter().for_each(|folio| folio.lru_add());
+    } else {
+        // Reclaim in another thread has taken the folio off the folio's list.
+        stat.error = Some(folio.busy());
+    }
+    report.reclaimed_pages += stat.nr_reclaimed;
+    report.split_folios += stat.nr_split_folios;
+    report.kept_pages += nr_pages - stat.nr_reclaimed;
+    report.errno = stat.error.map_or(report.errno, |error| error.errno());
+}
+
+/// Splits a large folio of which the range of a pageout has only a part. Errors: as `Swap::split_folio`, with the
+/// folio unchanged.
+fn split_for_pageout<'s>(swap: &'s Swap, folio: FolioRef<'s>, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
+    let _parts = folio.folio().lock_for_io().and_then(|locked| swap.split_folio(&locked, cpu))?;
+    // The first part took over the reference of `folio`, so dropping `folio` would drop the reference twice.
+    folio.into_raw();
+    report.split_folios += 1;
+    Ok(())
+}
+
+impl Shmem {
+    /// Swaps out the pages of a range in ascending order.
+    ///
+    /// A large folio that lies in the range is swapped out whole, or split when no run is free. A large folio that lies
+    /// partly in the range is split first. Errors: `NotMapped` (EFAULT), with the pages before the error swapped out;
+    /// `BadCpu` (EINVAL). Kernel: `madvise_pageout` of a shared mapping that maps the whole file.
+    pub fn pageout(&self, range: Range<u64>, cpu: CpuId) -> Result<PageoutReport> {
+        let active = self.swap().begin_activity();
+        drop(self.swap().on_cpu(cpu)?);
+        let mut report = PageoutReport::default();
+        let mut index = range.start;
+        while index < range.end {
+            if let Some((entry, _)) = self.entry(index)?.swapped() {
+                pageout_slot(self.swap(), entry, &mut report, cpu)?;
+                index += 1;
+            } else if let Some((folio, nr_batch)) = self.folio_in(index, range.end) {
+                index += self.pageout_batch(folio, nr_batch, &mut report, cpu);
+            } else {
+                index += 1;
+            }
+        }
+        self.swap().end_operation(active);
+        Ok(report)
+    }
+
+    /// Pages out a folio of which the range has `nr_batch` pages, or splits the folio when the range has not all its
+    /// pages. Returns the number of pages that are done: 0 after a split, because the pages are paged out next.
+    fn pageout_batch(&self, folio: FolioRef<'_>, nr_batch: u64, report: &mut PageoutReport, cpu: CpuId) -> u64 {
+        if nr_batch == u64::from(folio.nr_pages()) {
+            reclaim_folio(self.swap(), folio, report, cpu);
+            return nr_batch;
+        }
+        match split_for_pageout(self.swap(), folio, report, cpu) {
+            Ok(()) => 0,
+            Err(error) => {
+                report.kept_pages += nr_batch;
+                report.errno = error.errno();
+                nr_batch
+            }
+        }
     }
 }

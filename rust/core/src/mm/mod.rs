@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use fault::Access;
 pub use madvise::PageoutReport;
-pub use shmem::{Shmem, ShmemEntry};
+pub use shmem::{FILE_PAGES_MAX, Shmem, ShmemEntry};
 
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
@@ -61,7 +61,8 @@ impl Mm {
 
     /// Returns the group of the task.
     pub fn css(&self) -> CssId {
-        // Relaxed: the number guards no other data, and a group stays at its number as long as the subsystem exists.
+        // Relaxed: the number guards no other data, and a number names the same group structure as long as the
+        // subsystem exists.
         CssId(self.css.load(Ordering::Relaxed))
     }
 
@@ -153,7 +154,8 @@ impl Mm {
         read_pages(address, to, |page| self.touch(Vpn(page), Access::Read, cpu))
     }
 
-    /// Copies bytes into the address space, faults pages in, and copies shared pages first. Errors: as [`Mm::read`].
+    /// Copies bytes into the address space. Pages that are not present are faulted in, and a shared page is copied
+    /// before the write. Errors: as [`Mm::read`].
     pub fn write(&self, address: u64, from: &[u8], cpu: CpuId) -> Result<()> {
         write_pages(address, from, |page| self.touch(Vpn(page), Access::Write, cpu))
     }
@@ -218,7 +220,8 @@ impl Mm {
         Ok(())
     }
 
-    /// Drops entries that were taken out of the page tables of a mapping.
+    /// Drops the references to folios and slots that entries held before these entries were taken out of the page
+    /// tables of a mapping.
     fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
         for run in taken.chunk_by(|a, b| a.slot().is_some_and(|a| b.slot() == Some(a.plus(1)))) {
             match run[0] {
@@ -271,7 +274,7 @@ impl Drop for Mm {
         for vma in vmas {
             for table in vma.tables() {
                 let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                // A device that is off has no slots, so the error of a missing device is ignored.
+                // The error `NoDevice` is ignored, because a device that is off has no slots to free.
                 let _ = self.drop_entries(&vma, &taken, CpuId(0));
             }
         }
@@ -294,7 +297,7 @@ fn folio_of(swap: &Swap, pfn: Pfn) -> FolioRef<'_> {
     swap.memory_of_folios().folio(pfn).try_get().expect("an entry is a reference")
 }
 
-/// Splits a byte range at page borders into triples: a page, the position in the page, and a range of the caller's
+/// Splits a byte range at page borders into triples: a page, the byte offset in the page, and a range of the caller's
 /// bytes.
 fn page_pieces(start: u64, len: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
     const PAGE: u64 = PAGE_SIZE as u64;

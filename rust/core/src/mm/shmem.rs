@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::{Found, folio_of, found_folio, read_pages, write_pages};
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::{Gfp, thp_limit_gfp_mask};
+use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinGuard;
-use crate::base::types::{CpuId, CssId, Order, SwpEntry};
+use crate::base::types::{CpuId, CssId, Order, SwpEntry, SwpType};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{OrderEvent, Swap};
 use crate::rmap::FileMapping;
@@ -17,6 +18,9 @@ pub use crate::rmap::ShmemEntry;
 use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, Swapin};
 use crate::table::Shadow;
+
+/// Largest number of pages of a file in memory: 1 TiB. The entries of all pages exist from the start.
+pub const FILE_PAGES_MAX: u64 = 1 << 28;
 
 /// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: a file has a fixed size and one lock.
 ///
@@ -30,13 +34,13 @@ pub struct Shmem {
 }
 
 impl Shmem {
-    /// Makes a file of holes. Errors: `OutOfRange` (EINVAL).
+    /// Makes a file of holes. Errors: `OutOfRange` (EINVAL); `NoMemory` (ENOMEM) when the entries find no memory.
     pub fn new(swap: Arc<Swap>, nr_pages: u64, order: Order) -> Result<Self> {
-        let high = 1 << 32;
+        let high = FILE_PAGES_MAX;
         if nr_pages == 0 || nr_pages > high {
             return Err(SwapError::OutOfRange { what: "pages of a file", value: nr_pages.into(), low: 1, high });
         }
-        let mapping = swap.file_mappings.add_file(nr_pages as usize);
+        let mapping = swap.file_mappings.add_file(nr_pages as usize)?;
         Ok(Self { swap, mapping, order })
     }
 
@@ -48,6 +52,52 @@ impl Shmem {
     /// Returns a snapshot of the entry at an index. Errors: `NotMapped` (EFAULT) beyond the end.
     pub fn entry(&self, index: u64) -> Result<ShmemEntry> {
         self.entries().get(index as usize).copied().ok_or(SwapError::NotMapped(index))
+    }
+
+    /// Returns the subsystem.
+    pub fn swap(&self) -> &Arc<Swap> {
+        &self.swap
+    }
+
+    /// Returns the size of the file.
+    pub fn size_pages(&self) -> u64 {
+        self.entries().len() as u64
+    }
+
+    /// Returns the order of the folios that a first touch allocates where they fit.
+    pub fn touch_order(&self) -> Order {
+        self.order
+    }
+
+    /// Returns the number of pages in memory and the number of swapped-out pages.
+    pub fn nr_pages(&self) -> (u64, u64) {
+        let entries = self.entries();
+        let nr_resident = entries.iter().filter(|entry| matches!(entry, ShmemEntry::Page { .. })).count();
+        (nr_resident as u64, entries.iter().filter(|entry| entry.swapped().is_some()).count() as u64)
+    }
+
+    /// Checks that a byte range lies in the file. Errors: `NotMapped` (EFAULT), which names the first page beyond the
+    /// end.
+    pub fn check_range(&self, offset_bytes: u64, nr_bytes: u64) -> Result<()> {
+        let end = offset_bytes.saturating_add(nr_bytes).div_ceil(PAGE_SIZE as u64);
+        let size_pages = self.size_pages();
+        if end > size_pages {
+            return Err(SwapError::NotMapped(size_pages.max(offset_bytes / PAGE_SIZE as u64)));
+        }
+        Ok(())
+    }
+
+    /// Returns the folio at an index with a reference, and the number of consecutive pages of the folio that the file
+    /// has from the index to the end of a range. Returns `None` when no page is in memory at the index.
+    pub(super) fn folio_in(&self, index: u64, end: u64) -> Option<(FolioRef<'_>, u64)> {
+        let entries = self.entries();
+        let ShmemEntry::Page { pfn, page } = *entries.get(index as usize)? else { return None };
+        let folio = folio_of(&self.swap, pfn);
+        let nr_rest = end.saturating_sub(index) as usize;
+        let rest = entries[index as usize..].iter().take(nr_rest);
+        let is_next = |&(page, entry): &(u32, &ShmemEntry)| entry.is_page_of(folio.folio(), page);
+        let nr_batch = (u32::from(page)..).zip(rest).take_while(is_next).count();
+        Some((folio, nr_batch as u64))
     }
 
     /// Returns the folio at an index with a reference, and the index of the page in the folio. The folio is swapped
@@ -77,9 +127,9 @@ impl Shmem {
         }
     }
 
-    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit the file
-    /// or memory. A refused charge of a large folio is followed by a single page. Kernel:
-    /// `shmem_alloc_and_add_folio`.
+    /// Adds a folio of zeros: of the file's order, or of a smaller order when the larger folio does not fit in the
+    /// file or in the free memory. After the charge of a large folio is refused, the function tries a single page.
+    /// Kernel: `shmem_alloc_and_add_folio`.
     fn add_zeros(&self, index: u64, faulting: CssId, cpu: CpuId) -> Result<()> {
         let mut order = self.order;
         loop {
@@ -190,11 +240,11 @@ impl Shmem {
             return Ok(());
         };
         let mut parts = parts.into_iter();
-        // `into_raw` forgets the first part without dropping the part's reference, because the caller already owns
-        // this reference.
+        // `into_raw` forgets the first of the single pages without a drop of its reference, because the caller
+        // already owns this reference.
         parts.next().expect("a folio has a page").into_raw();
-        // The slots of these parts are freed if the slots have no references, because the file no longer names the
-        // slots.
+        // The slots of the other single pages are freed if they have no references, because the file does not name
+        // these slots any more.
         parts.try_for_each(|part| self.swap.free_folio_and_swap_cache(&part, cpu))?;
         self.swap.on_cpu(cpu)?.free_swap_locked(locked).map(|_| ())
     }
@@ -250,7 +300,7 @@ impl Shmem {
     /// `force_shm_swapin_readahead`; differs: the reads are over when the call returns.
     pub fn willneed(&self, range: Range<u64>, faulting: CssId, cpu: CpuId) -> Result<u64> {
         let active = self.swap.begin_activity();
-        // An unknown CPU is no failed read.
+        // An unknown CPU causes an error here, because the loop below ignores a failed read.
         drop(self.swap.on_cpu(cpu)?);
         let mut nr_read_pages = 0;
         for index in range {
@@ -260,6 +310,18 @@ impl Shmem {
         }
         self.swap.end_operation(active);
         Ok(nr_read_pages)
+    }
+
+    /// Swaps in every page whose slot is on the device `ty`, for a swapoff by a task of the group `faulting`. Errors: as
+    /// [`Shmem::get_folio`]. Kernel: `shmem_unuse`.
+    pub fn unuse(&self, ty: SwpType, faulting: CssId, cpu: CpuId) -> Result<()> {
+        let _active = self.swap.begin_activity();
+        for index in 0..self.size_pages() {
+            while self.entry(index)?.swapped().is_some_and(|(entry, _)| entry.ty() == ty) {
+                self.get_folio(index, faulting, cpu)?;
+            }
+        }
+        Ok(())
     }
 
     /// Turns the pages of a range into holes. Errors: `NotMapped` (EFAULT). Kernel: `shmem_undo_range`; differs: a
@@ -294,7 +356,7 @@ impl Shmem {
 impl Drop for Shmem {
     fn drop(&mut self) {
         let end = self.entries().len() as u64;
-        // A device that is off has no slots, so the error of a missing device is ignored.
+        // The error `NoDevice` is ignored, because a device that is off has no slots to free.
         let _ = self.truncate(0..end, CpuId(0));
     }
 }

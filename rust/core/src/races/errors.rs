@@ -22,8 +22,8 @@ fn a_free_target_is_enoent_with_and_without_a_table() {
     for free in [entry.plus(1), far] {
         assert_eq!(m.alloc_while(free, order(0), || {}).map(|_| ()), Err(SwapError::NotInUse(free)));
     }
-    // The range of order 9 contains slot 0, which is the header slot. The check treats this bad slot like a free
-    // slot.
+    // The range of order 9 contains slot 0, which is the header slot. `swap_cache_check_batch` treats the header
+    // slot, which is marked bad, like a free slot.
     let checked = m.on(CPU).swap_cache_check_batch(entry, order(9));
     assert_eq!(checked, Err(SwapError::NotUniform(header)));
     assert_eq!(m.charges(), 0);

@@ -1,6 +1,6 @@
-//! Tests of every race and every error of the swap cache. In a race test, the second user of the cache runs inside a
-//! step of the first user, on the same thread where possible. The storage and the charge probe of the tests call the
-//! second user through a `Hook`.
+//! Tests of every race and every error of the swap cache. In a race test, a second operation runs inside a step of a
+//! first operation on the swap cache, on the same thread where possible. The storage `Scripted` and the charge probe
+//! `Script` start the second operation through a `Hook`.
 
 mod errors;
 mod shmem;
@@ -25,9 +25,9 @@ use crate::{
     Swap, SwapError, Swapin, Switches, SwpEntry, SwpOffset, SwpType,
 };
 
-/// The CPU of the first user.
+/// The CPU of the operation in whose step a test runs a second operation.
 const CPU: CpuId = CpuId(0);
-/// The CPU of the second user.
+/// The CPU of the second operation, which runs inside a step of the first operation.
 const OTHER: CpuId = CpuId(1);
 
 /// A function of a test. The function runs once, inside the next read, write or charge.
@@ -67,7 +67,7 @@ struct Script {
 }
 
 impl SwapinProbe for Script {
-    /// Runs the hook of the test, and then counts the charge or refuses it.
+    /// Runs the hook of the test, and then counts or refuses the charge.
     fn before_charge(&self) -> Result<()> {
         self.on_charge.fire();
         if self.refuses_charges.load(Ordering::Relaxed) {
@@ -82,7 +82,7 @@ impl SwapinProbe for Script {
     }
 }
 
-/// A storage in memory. Each read or write runs its hook first and is counted.
+/// A storage in memory. Each read or write runs its hook before the transfer, and is counted.
 #[derive(Debug)]
 struct Scripted {
     ram: Ram,
@@ -258,7 +258,7 @@ impl Machine {
         self.script.charges.load(Ordering::Relaxed)
     }
 
-    /// Returns the pages of swap that the root group owns.
+    /// Returns the number of swap pages that the root group owns.
     fn owned_pages(&self) -> i64 {
         self.swap.memcg().expect("enabled").root().stat_local(MemcgStat::Swap)
     }

@@ -150,7 +150,7 @@ fn a_swapin_reads_the_new_data_of_a_reused_slot() {
     let entry = m.out(order(0), 1);
     let reuse = || {
         m.put(entry, 1, OTHER);
-        // Swaps pages out until the allocator hands out this slot again, then frees the other slots.
+        // The hook swaps pages out until the allocator hands out the slot `entry` again, and frees the other slots.
         let others: Vec<_> =
             std::iter::repeat_with(|| m.out(order(0), 2)).take_while(|&taken| taken != entry).collect();
         others.into_iter().for_each(|other| m.put(other, 1, OTHER));
@@ -172,7 +172,8 @@ fn slots_of_a_removed_owner_belong_to_a_group_with_an_id_when_the_payer_is_remov
         let entry = m.out_of(owner, order(2), 7);
         m.swap.remove_group(owner, CPU).expect("an empty group");
         let swap = m.swap.clone();
-        // The parent pays for the memory. The parent is removed before the slots are settled.
+        // The group `parent` is charged for the memory of the folio. The group is removed before the charge of the
+        // slots moves.
         m.script.on_settlement.set(move || swap.remove_group(parent, OTHER).expect("an empty group"));
         let folio = m.fault(entry, order(2), CPU).expect("swapped out");
         m.swap.check().expect("every pin has a reason");

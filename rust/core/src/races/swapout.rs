@@ -115,8 +115,8 @@ fn a_lookup_before_the_removal_keeps_the_folio_cached() {
 fn a_lookup_after_a_split_finds_the_part_with_the_slot() {
     let m = machine();
     let (folio, entry) = m.cached(order(2), 7, 4);
-    // The lookup runs before the split, and its reference makes the first split fail. A fault that waits for the
-    // folio lock also drops its reference and looks up again.
+    // The lookup runs before the split, and the reference of the lookup makes the first split fail. The test drops
+    // the reference and looks up again, as a fault does that waits for the folio lock.
     let found = m.lookup(entry.plus(3), OTHER);
     let old = found.as_ref().expect("cached").folio();
     let mapped = MappedFolio::from_parts(folio, 0..0);
@@ -156,7 +156,8 @@ fn a_fork_and_the_freeing_of_a_slot_exclude_each_other() {
     let m = readahead_machine();
     let (mm, vpn, entry) = swapped_space(&m, 1, 3);
     let folio = m.fault(entry, order(0), CPU).expect("swapped out");
-    // The fork runs before the free. Each page table has a reference to the slot, so the slot is not freed.
+    // The fork runs before the first call of `folio_free_swap`. Each of the two page tables has a reference to the
+    // slot, so the call does not free the slot.
     let child = mm.fork(OTHER).expect("room");
     assert_eq!((m.count(entry), m.on(CPU).folio_free_swap(folio.folio())), (2, Ok(false)));
     assert_eq!((byte_at(&mm, vpn, CPU), byte_at(&child, vpn, OTHER)), (Ok(3), Ok(3)));

@@ -20,7 +20,8 @@ pub const PAGE_CLUSTER_DEFAULT: u32 = 3;
 pub const PAGE_CLUSTER_MAX: u32 = 31;
 /// The largest log2 of the pages of a VMA window. Kernel: `SWAP_RA_ORDER_CEILING`.
 pub const SWAP_RA_ORDER_CEILING: u32 = 5;
-/// Number of hits at the start of readahead. With this number the first window has the full 8 pages.
+/// Number of hits at the start of readahead. With 4 hits the first window has 8 pages, the size at the default
+/// `page_cluster`.
 const HITS_AT_START: u32 = 4;
 /// Number of pages that one page table maps. A large folio fits in one page table. Kernel: `PTRS_PER_PTE`.
 pub const PTRS_PER_PTE: u64 = 512;
@@ -36,10 +37,10 @@ const _: () = assert!(2 * SWAP_RA_WIN_SHIFT == PAGE_SIZE.ilog2(), "window and hi
 /// Returns the number of pages of the next window. The number is a power of two when `max_pages` and
 /// `prev_window_pages` are powers of two.
 ///
-/// `prev` is the slot or page number of the last fault, and `offset` is the number of this fault. `hits` is the
-/// number of pages that were read ahead and used since the last window. If `hits` is 0 and `offset` is no neighbour
-/// of `prev`, the wanted window is 1 page. A window is at least half of the previous window, even when that half is
-/// over `max_pages`. Kernel: `__swapin_nr_pages` (mm/swap_state.c); differs: no computation overflows.
+/// `prev` is the slot or page number of the last fault, and `offset` is the slot or page number of this fault. `hits`
+/// is the number of pages that were read ahead and used since the last window. If `hits` is 0 and `offset` is no
+/// neighbour of `prev`, the wanted window is 1 page. A window is at least half of the previous window, even when that
+/// half is over `max_pages`. Kernel: `__swapin_nr_pages` (mm/swap_state.c); differs: no computation overflows.
 pub fn swap_ra_window(prev: u64, offset: u64, hits: u32, max_pages: u32, prev_window_pages: u32) -> u32 {
     let wanted = match hits {
         0 if offset == prev.wrapping_add(1) || offset == prev.wrapping_sub(1) => 2,
@@ -144,8 +145,8 @@ impl ClusterReadahead {
         let prev = self.prev_offset.load(Ordering::Relaxed);
         let last_pages = self.last_window_pages.load(Ordering::Relaxed);
         let window_pages = swap_ra_window(prev.into(), target.0.into(), hits, max_pages, last_pages);
-        // With hits, the previous target stays as it was, because `swap_ra_window` uses the previous target only when
-        // there are no hits.
+        // If there are hits, the previous target is not updated, because `swap_ra_window` uses the previous target
+        // only when there are no hits.
         if hits == 0 {
             self.prev_offset.store(target.0, Ordering::Relaxed);
         }
@@ -167,7 +168,7 @@ impl Vpn {
 }
 
 /// The readahead flag of a folio that a fault finds in the swap cache. A set flag means that the folio was read ahead
-/// and was not used before this fault. Kernel: the readahead flag.
+/// and was not used before this fault. Kernel: `PG_readahead`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadaheadFlag {
     /// The flag was set: the fault is a hit of readahead.
@@ -211,7 +212,8 @@ impl VmaRaWord {
     /// Returns the word after a fault at `page` found a folio of order 0 in the swap cache. The page of the last
     /// fault becomes `page`. A page that was read ahead adds one hit, up to 63 hits.
     ///
-    /// Kernel: the VMA half of `swap_update_readahead` (mm/swap_state.c); differs: the caller tests the flag.
+    /// Kernel: the VMA half of `swap_update_readahead` (mm/swap_state.c); differs: the caller tests the readahead
+    /// flag of the folio.
     pub const fn after_hit(self, page: Vpn, flag: ReadaheadFlag) -> Self {
         let hits = match flag {
             ReadaheadFlag::Set if (self.hits() as u64) < SWAP_RA_HITS_MAX => self.hits() + 1,
@@ -256,10 +258,11 @@ impl VmaReadahead {
         VmaRaWord(self.0.load(Ordering::Relaxed))
     }
 
-    /// Returns the pages that a fault reads, and stores the word after the fault. After a step to the next page, the
-    /// window starts at `fault`. After a step to the previous page, the window ends at `fault`. Otherwise `fault` is
-    /// in the middle of the window. The window is cut at the ends of the VMA and of the page table (512 pages) of
-    /// `fault`. `vma` contains `fault`. `page_cluster` is log2 of the largest window, and a value over 5 counts as 5.
+    /// Returns the pages that a fault reads, and stores the word after the fault. If `fault` is the page after the
+    /// last fault, the window starts at `fault`. If `fault` is the page before the last fault, the window ends at
+    /// `fault`. Otherwise `fault` is in the middle of the window. The window is cut at the ends of the VMA and of the
+    /// page table (512 pages) of `fault`. `vma` contains `fault`. `page_cluster` is log2 of the largest window, and a
+    /// value over 5 counts as 5.
     pub fn window(&self, fault: Vpn, vma: Range<Vpn>, page_cluster: u32) -> Range<Vpn> {
         debug_assert!(vma.contains(&fault), "{fault:?} is not in {vma:?}");
         let (pages, word) = self.word().after_fault(fault, vma, page_cluster);

@@ -1,5 +1,5 @@
 //! Tests of the readahead windows. The expected values come from hand calculations and from a slow second
-//! implementation of the rules.
+//! implementation of the computation of windows.
 
 use proptest::prelude::*;
 
@@ -151,7 +151,8 @@ fn vma_window_is_cut_at_the_vma_and_at_its_page_table() {
     assert_eq!(at(0, 1023, vma(0, 1 << 20)), vma(1020, 1024), "page 1023 is the last of its page table");
     assert_eq!(at(0, 2, vma(0, 1 << 20)), vma(0, 7), "nothing lies before page 0");
     assert_eq!(at(0, 1, vma(0, 1 << 20)), vma(1, 9), "the last fault of word 0 is page 0, so page 1 is a step forward");
-    // Page 1536 is the first page of its page table, so the window of a step backward has only this page.
+    // Page 1536 is the first page of its page table. The window after a step backward ends at page 1536 and is cut at
+    // the start of the page table, so the window has only this page.
     let word = VmaRaWord::new(Vpn(1537), 8, 6).0;
     assert_eq!(at(word, 1536, vma(0, 1 << 20)), vma(1536, 1537));
 }
@@ -205,8 +206,8 @@ proptest! {
             let fault = Vpn(start + at % len);
             let (pages, after) = word.after_fault(fault, area.clone(), page_cluster);
             prop_assert!(pages.contains(&fault) && pages.start >= area.start && pages.end <= area.end);
-            // For each page of the area the test computes from the direction of the step whether the window has the
-            // page.
+            // For each page of the VMA the test computes, from the distance to the last fault, whether the window has
+            // the page.
             let win = i128::from(after.window_pages());
             for page in i128::from(start)..i128::from(start + len) {
                 let distance = page - i128::from(fault.0);

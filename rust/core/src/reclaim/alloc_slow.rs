@@ -1,5 +1,5 @@
-//! Allocation of a folio. When memory has run out and the mask allows it: reclaim of folios, and removal of unmapped
-//! folios from the swap cache.
+//! Allocation of a folio. If memory has run out and the allocation mask (`Gfp`) allows reclaim, folios are reclaimed,
+//! and unmapped folios are removed from the swap cache.
 
 use crate::base::error::Result;
 use crate::base::gfp::Gfp;
@@ -11,9 +11,9 @@ use crate::reclaim::{ReclaimGroup, ScanControl};
 use crate::slots::take_back::get_folio;
 
 impl Swap {
-    /// Allocates a folio without clearing its bytes. If memory has run out and the mask has `DIRECT_RECLAIM`, other
-    /// folios are reclaimed. For a single page reclaim is repeated while it makes progress; for a larger folio, or if
-    /// the mask has `NORETRY`, reclaim runs once. Errors: `NoMemory` (ENOMEM); `BadCpu` (EINVAL).
+    /// Allocates a folio without clearing its bytes. If memory has run out and the mask `gfp` has `DIRECT_RECLAIM`,
+    /// other folios are reclaimed. For a single page, reclaim is repeated while reclaim frees pages. For a larger
+    /// folio, or if `gfp` has `NORETRY`, reclaim runs once. Errors: `NoMemory` (ENOMEM); `BadCpu` (EINVAL).
     ///
     /// With `DIRECT_RECLAIM` the caller holds no lock. Kernel: `folio_alloc`, `__alloc_pages_slowpath`; differs: no
     /// compaction, and no task is killed.
@@ -66,7 +66,8 @@ impl Swap {
                         return Ok(nr_freed);
                     }
                     let found = {
-                        // The device stays turned on while the local lock is held, so its table can be read.
+                        // The device stays turned on while the local lock is held, so the swap table of the device
+                        // can be read.
                         let _on_cpu = self.on_cpu(cpu)?;
                         get_folio(self, &device, offset)
                     };

@@ -9,7 +9,8 @@ use crate::workingset::{LruCost, LruList, LruType};
 pub(crate) struct Balance {
     /// The pages of each of the four lists, in the order of [`LruList::EVICTABLE`].
     pub(crate) list_pages: [u64; 4],
-    /// The pages of each list without the protected share; see [`unprotected_pages`].
+    /// The pages of each list without the share that `memory.min` and `memory.low` protect; see
+    /// [`unprotected_pages`].
     pub(crate) unprotected_pages: [u64; 4],
     /// The swappiness: 0..=200, or [`SWAPPINESS_ANON_ONLY`].
     pub(crate) swappiness: u8,
@@ -89,12 +90,12 @@ pub(crate) fn get_scan_count(balance: &Balance) -> [u64; 4] {
 }
 
 /// Returns the pages of a list that reclaim may scan in a group with `usage_pages` of memory, of which
-/// `protected_pages` are protected: the share of the unprotected pages, but at least one batch, so that a group that
-/// is hardly above its protection still falls back to it.
+/// `protected_pages` are protected: the unprotected share of the list, but at least one batch, so that reclaim can
+/// bring a group that is slightly above its protection down to its protection.
 ///
 /// Kernel: the protection in `get_scan_count`.
 pub(crate) fn unprotected_pages(list_pages: u64, usage_pages: u64, protected_pages: u64) -> u64 {
-    // The usage may have fallen below the protection since both were read.
+    // The usage may be below the protection, because the usage and the protection were read at different times.
     let usage_pages = u128::from(usage_pages.max(protected_pages));
     let protected = u128::from(list_pages) * u128::from(protected_pages) / (usage_pages + 1);
     (list_pages - protected as u64).max(SWAP_CLUSTER_MAX)

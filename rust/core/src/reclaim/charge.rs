@@ -17,7 +17,7 @@ use crate::reclaim::{ReclaimGroup, Reclaimer, ScanControl};
 use crate::slots::owner::{Payer, SeenSlots};
 
 thread_local! {
-    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because such a
+    /// Whether this thread is reclaiming. Limits do not refuse the charges of a reclaiming thread, because a refused
     /// charge would start a reclaim inside the reclaim.
     static IS_RECLAIMING: Cell<bool> = const { Cell::new(false) };
 }
@@ -45,16 +45,16 @@ impl Swap {
     pub(crate) fn mem_cgroup_charge(&self, folio: &FolioRef<'_>, css: CssId, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let Some(groups) = self.memcg() else { return Ok(()) };
         let group = groups.get(css);
-        // The reference keeps the group until the folio is bound, because the task may move away and the group may be
-        // removed meanwhile.
+        // The reference keeps the group from being freed until the folio is bound to the group, because before that
+        // the task may leave the group and the group may be removed.
         if !group.is_online() || !groups.css_tryget(group) {
             return Err(MemCgroups::removed(&groups.name(css)));
         }
         self.charge_and_bind(folio.folio(), groups, group, gfp, cpu)
     }
 
-    /// Returns the group that pays for the folio when a task of the group `faulting` swaps slots in. The caller holds
-    /// no lock. Kernel: the first lines of `mem_cgroup_swapin_charge_folio`.
+    /// Returns the payer (the group that is charged for the folio) when a task of the group `faulting` swaps slots
+    /// in. The caller holds no lock. Kernel: the first lines of `mem_cgroup_swapin_charge_folio`.
     pub(crate) fn payer(&self, seen: SeenSlots, faulting: CssId, nr_pages: u32) -> Option<Payer<'_>> {
         let groups = self.memcg()?;
         let faulting = groups.nearest_online(groups.get(faulting));
@@ -65,8 +65,9 @@ impl Swap {
             return Some(Payer { group: owner, keeps_owner: false });
         }
         let options = groups.options();
-        // The owner is removed, so the hook or a rule chooses the payer. The hook's answer comes first, then the rule
-        // in the owner's policy table, then the switch. A rule that the owner store cannot implement is skipped.
+        // The owner of the slots is removed, so the hook or a rule chooses the payer (the group that is charged for the
+        // folio). The answer of the hook overrides the rule in the owner's policy table, and the rule in the policy table
+        // overrides the switch `dead_swapin`. A rule that the owner store (`OwnerStore`) cannot implement is skipped.
         let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
         let answer = self.policies.get().and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages));
         let by_hook = match answer {
@@ -90,8 +91,8 @@ impl Swap {
         Some(Payer { group, keeps_owner })
     }
 
-    /// Charges the memory of a folio that was just inserted into the cache, and settles the charge of the folio's
-    /// slots. Step IN3.
+    /// Charges the memory of a folio that was just inserted into the cache, and moves the charge of the folio's slots
+    /// (see `Operation::settle_swapin`). Step IN3 of `docs/steps.md`.
     ///
     /// Errors, with nothing charged: `OverLimit` (ENOMEM). Locks: the caller holds only the folio lock. Kernel:
     /// `mem_cgroup_swapin_charge_folio`.
@@ -108,7 +109,7 @@ impl Swap {
         if let Some(probe) = self.policies.swapin_probe.get() {
             probe.before_charge()?;
         }
-        // If the paying group was removed after it was chosen, its nearest online ancestor pays.
+        // If the group that `payer` names was removed after the choice, its nearest online ancestor is charged.
         let group = groups.get_nearest_online(payer.group);
         self.charge_and_bind(folio.folio(), groups, group, gfp, cpu)?;
         #[cfg(test)]
@@ -118,8 +119,9 @@ impl Swap {
         self.on_cpu(cpu)?.operation().settle_swapin(folio, seen.owner, Payer { group, ..payer })
     }
 
-    /// Charges the pages of a folio to a group and binds the folio to the group. The folio takes over the reference
-    /// to the group that the caller holds; after an error the reference is dropped. Errors: as [`Swap::try_charge`].
+    /// Charges the pages of a folio to a group and binds the folio to the group. After a success the folio owns the
+    /// caller's reference to the group; after an error this function drops the reference. Errors: as
+    /// [`Swap::try_charge`].
     fn charge_and_bind(
         &self,
         folio: Folio<'_>,
@@ -213,8 +215,8 @@ impl Swap {
         self.try_to_free_mem_cgroup_pages(level, nr_pages, may_swap, Reclaimer::Direct, cpu)
     }
 
-    /// Reclaims pages of a group and its descendants. Returns the number of freed pages. Errors:
-    /// `BadCpu` (EINVAL). The caller holds no lock. Kernel: the function of the same name.
+    /// Reclaims pages of a group and its descendants. Returns the number of freed pages. Errors: `BadCpu` (EINVAL).
+    /// The caller holds no lock. Kernel: `try_to_free_mem_cgroup_pages`.
     pub(crate) fn try_to_free_mem_cgroup_pages(
         &self,
         level: &MemCgroup,
@@ -292,8 +294,8 @@ fn high_delay(usage_pages: u64, high_pages: u64, nr_pages: u64) -> Duration {
     Duration::from_millis(u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 32) * 1000 / HZ)
 }
 
-/// Charges memory to the counters. On v1 the sum of memory and swap (memsw) is charged first. The error names the
-/// group and the counter that refused the charge.
+/// Charges memory to the counters. On v1 the counter of memory and swap together (memsw) is charged before the
+/// counter of memory. The error names the group and the counter that refused the charge.
 fn try_charge_counters<'g>(
     groups: &'g MemCgroups,
     group: &'g MemCgroup,

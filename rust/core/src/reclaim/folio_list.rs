@@ -115,12 +115,12 @@ impl<'s> FolioListScan<'s, '_> {
         let Some(locked) = rest else { return fate };
         let nr_pages = locked.nr_pages();
         let is_activated = fate == Fate::Activate;
-        // The slots are freed if they have no references, because the folio stays in memory and other folios need
-        // slots when slots are short.
+        // The folio stays in memory. The slots of the folio are freed if the slots have no references, because other
+        // folios need slots when few slots are free.
         let wants_free = match is_activated {
             true => self.swap.mem_cgroup_swap_full(locked.folio()) || locked.has(FolioFlags::MLOCKED),
-            // Another thread may have zapped the last page table entry while this scan held the folio lock, so that
-            // thread could not free the slots.
+            // The folio is unmapped if another thread zapped the last page table entry. The other thread could not
+            // free the slots while this scan held the folio lock, so this scan frees the slots.
             false => !locked.is_mapped() && locked.has_rmap(),
         };
         if wants_free && let Ok(mut on_cpu) = self.swap.on_cpu(self.how.cpu) {
@@ -197,7 +197,7 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Asks the policy tables and hooks whether the folio may be swapped out. The folio lock is dropped during the
+    /// Asks the policy tables and hooks whether the folio may be swapped out. The folio lock is released during the
     /// calls, because hooks run with no lock held.
     fn ask(&self, rest: &mut Option<LockedFolio<'s>>, folio: &FolioRef<'s>) -> Step<SwapOutDecision> {
         if !self.swap.policies.is_set() {
@@ -217,9 +217,9 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Decides from the recent uses of a folio. A recently used folio stays in memory until the next scan. A folio
-    /// that is used often or through several mappings becomes active. Returns `None` for a folio to page out. Kernel:
-    /// `folio_check_references`.
+    /// Decides from the recent uses of a folio whether the folio is paged out. A recently used folio stays in memory
+    /// until the next scan. A folio that is used often or through several mappings becomes active. Returns `None` for
+    /// a folio to page out. Kernel: `folio_check_references`.
     fn check_references(&mut self, locked: &LockedFolio<'s>) -> Option<Fate> {
         let nr_vmas = self.swap.folio_referenced(locked);
         if locked.has(FolioFlags::MLOCKED) {
@@ -251,9 +251,9 @@ impl<'s> FolioListScan<'s, '_> {
         }
     }
 
-    /// Runs steps OUT1 to OUT3, which allocate slots. If no run of slots is free for a large folio, the folio is
-    /// split, and the steps run for its first page. An unmapped folio gets no slots. Returns whether the folio has
-    /// slots.
+    /// Runs steps OUT1 to OUT3 of `docs/steps.md`, which allocate slots. If no run of slots is free for a large
+    /// folio, the folio is split, and the steps run for its first page. An unmapped folio gets no slots. Returns
+    /// whether the folio has slots.
     fn get_slots(&mut self, locked: &LockedFolio<'s>, wish: &SwapOutDecision) -> Step<bool> {
         if !locked.has(FolioFlags::SWAPBACKED) {
             return Err((locked.busy(), Fate::Keep));

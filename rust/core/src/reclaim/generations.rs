@@ -28,8 +28,8 @@ impl Reclaim<'_, '_> {
             return;
         }
         let mut nr_scanned_pages = 0;
-        // Only global reclaim may stop early. Reclaim because of a limit does not stop early, so that every group
-        // below the limited group gives up its share.
+        // Only global reclaim may stop before its scan of the group is complete. Reclaim because of a limit scans the
+        // full number of pages, so that pages are taken from every group below the group with the limit.
         let may_stop = self.sc.target_lruvec.is_none();
         loop {
             let nr_to_scan_pages = self.get_nr_to_scan(group, swappiness);

@@ -101,8 +101,8 @@ impl ScanControl<'_> {
     }
 }
 
-/// The changing state of one reclaim: the measures in force, and the results so far. Kernel: the other fields of
-/// `struct scan_control`.
+/// The changing state of one reclaim: the measures in force (see [`Progress::try_harder`]), and the results so far.
+/// Kernel: the other fields of `struct scan_control`.
 #[derive(Debug, Default)]
 struct Progress {
     nr_to_reclaim: u64,
@@ -196,8 +196,8 @@ impl Swap {
 }
 
 impl Progress {
-    /// Turns on the next stronger measure after a reclaim at all priorities freed nothing. Returns false when all
-    /// measures are on.
+    /// Turns on the next stronger measure after a reclaim at all priorities freed nothing. The measures are the full
+    /// walk, forced deactivation, and reclaim below `memory.low`. Returns false when no further measure applies.
     fn try_harder(&mut self) -> bool {
         if !self.is_full_walk {
             self.is_full_walk = true;
@@ -245,7 +245,8 @@ impl<'s> Reclaim<'s, '_> {
             is_low(LruList::InactiveFile, LruList::ActiveFile),
         ];
         let inactive_file = pages(LruList::InactiveFile);
-        // The file lists are tiny when both together have fewer pages than one batch.
+        // Almost no file pages exist when the inactive and the active file list together have fewer pages than one
+        // batch.
         self.now.is_file_tiny = inactive_file + pages(LruList::ActiveFile) < SWAP_CLUSTER_MAX;
         let may_deactivate_file = self.now.may_deactivate[LruType::File as usize] || self.now.is_deactivation_forced;
         self.now.is_cache_trim = inactive_file >> self.now.priority > 0 && !may_deactivate_file;
@@ -280,9 +281,9 @@ impl<'s> Reclaim<'s, '_> {
         }
     }
 
-    /// Returns the pages of a group to scan before the priority is applied: a list of `list_pages`, less the share of
-    /// the group's pages that is protected, but at least one batch. Kernel: the protection in `get_scan_count` and
-    /// `apply_proportional_protection`.
+    /// Returns the number of pages of a list that a scan may take, before the priority is applied: `list_pages` less
+    /// the protected share of the group's pages, but at least one batch. Kernel: the protection in `get_scan_count`
+    /// and `apply_proportional_protection`.
     fn unprotected_pages(&mut self, protection: &Protection, list_pages: u64) -> u64 {
         let Protection { usage_pages, min_pages, low_pages } = *protection;
         if min_pages.max(low_pages) == 0 {
@@ -401,8 +402,8 @@ impl<'s> Reclaim<'s, '_> {
     }
 }
 
-/// Returns the index of the group that follows the group `cursor`, or 0 when `groups` does not contain `cursor`. The
-/// cursor is the group at which the last partial walk ended.
+/// Returns the index after the group `cursor`, at which the last partial walk ended. Returns 0 when `groups` does not
+/// contain `cursor`.
 fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
     groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
 }

@@ -59,8 +59,9 @@ impl Swap {
         SwapOutDecision { is_refused: false, devices: chosen.map(|ty| vec![ty]).or(devices) }
     }
 
-    /// Allocates the slots of a locked folio according to the decision `wish`. Errors: as [`Swap::add_to_swap`];
-    /// `PolicyRefused` (ENOMEM), which on v2 raises the same events as a refusal by `memory.swap.max`.
+    /// Allocates the slots of a locked folio according to `wish`, the decision of policy tables and hooks. Errors: as
+    /// [`Swap::add_to_swap`]; `PolicyRefused` (ENOMEM), which on v2 raises the same events as a refusal by
+    /// `memory.swap.max`.
     pub(crate) fn add_to_swap_as(&self, locked: &LockedFolio<'_>, wish: &SwapOutDecision, cpu: CpuId) -> Result<()> {
         if wish.is_refused
             && let (Some(groups), Some(group)) = (self.memcg(), self.group_of(locked.folio()))
@@ -85,9 +86,9 @@ impl Swap {
         }
     }
 
-    /// Allocates and charges the slots of a locked folio, and marks the folio dirty. Steps OUT1 to OUT3. With
-    /// `types`, only devices of these types are tried. Errors: `NoSpace` (ENOSPC); `OverLimit` (ENOMEM) when the
-    /// charge was refused.
+    /// Allocates and charges the slots of a locked folio, and marks the folio dirty. Steps OUT1 to OUT3 of
+    /// `docs/steps.md`. If `types` is not `None`, only devices of these types are tried. Errors: `NoSpace` (ENOSPC);
+    /// `OverLimit` (ENOMEM) when the charge was refused.
     pub(crate) fn add_to_swap(&self, locked: &LockedFolio<'_>, types: Option<&[SwpType]>, cpu: CpuId) -> Result<()> {
         self.on_cpu(cpu)?.alloc_for_folio(locked, types)?;
         locked.folio_mark_dirty();
@@ -108,7 +109,7 @@ impl Swap {
 
     /// Writes a locked, cached, unmapped folio out if the folio is dirty, and removes the folio from memory. Only the
     /// cache and the caller hold references to the folio. `level` is the group for which the eviction is recorded.
-    /// Steps OUT5 to OUT8. Returns the held folio lock if the folio stays in memory.
+    /// Steps OUT5 to OUT8 of `docs/steps.md`. Returns the held folio lock if the folio stays in memory.
     ///
     /// Errors: `Io`; `DataInUse` (EBUSY). After an `Io` error the folio is dirty, cached and resident.
     pub(crate) fn pageout<'f>(
@@ -161,7 +162,8 @@ impl Swap {
         }
     }
 
-    /// Removes a locked clean folio from the cache and from memory. Returns whether the folio was removed. Step OUT8.
+    /// Removes a locked clean folio from the cache and from memory. Returns whether the folio was removed. Step OUT8
+    /// of `docs/steps.md`.
     pub(crate) fn drop_clean(&self, locked: &LockedFolio<'_>, level: RefaultLevel<'_>, cpu: CpuId) -> Result<bool> {
         let folio = locked.folio();
         let evict = |owner: Option<&MemCgroup>| {
@@ -203,11 +205,11 @@ impl Swap {
     }
 
     /// Replaces every page table entry that maps a locked cached folio by a swap entry, which holds one reference to
-    /// the slot. Entries of mlocked mappings stay. Step OUT4. Kernel: `try_to_unmap`.
+    /// the slot. Entries of mlocked mappings stay. Step OUT4 of `docs/steps.md`. Kernel: `try_to_unmap`.
     ///
     /// Errors: `CountOverflow` (EOVERFLOW). After the error the remaining entries still map the folio. After a
-    /// success the caller must read the folio's mapcount, because an entry that the reverse map does not know may
-    /// still map the folio.
+    /// success the caller must read the folio's mapcount, because a page table entry that the reverse map does not
+    /// find may still map the folio.
     pub(crate) fn try_to_unmap(&self, locked: &LockedFolio<'_>, cpu: CpuId) -> Result<()> {
         if let Some(mapping) = self.file_mappings.mapping_of(locked.folio()) {
             return self.unmap_file_entries(locked, &mapping, cpu);
@@ -217,15 +219,16 @@ impl Swap {
                 return self.unmap_entries(locked, entries, first, cpu);
             }
             if (first..).zip(entries).any(|(page, pte)| pte.names(locked.folio(), page)) {
-                // The fault that mapped the folio, or an unmap of a part of the folio, missed the mlock.
+                // The folio may lack the flag MLOCKED here, because the swap-in fault that mapped a large folio does
+                // not set the flag, and an unmap of a part of the folio clears the flag.
                 locked.set(FolioFlags::MLOCKED);
             }
             Ok(())
         })
     }
 
-    /// Replaces every entry of a file that names a locked cached folio by the folio's slot. If some pages of the
-    /// folio are not in the file any more, the other pages become entries of order 0. Kernel:
+    /// Replaces every entry of a file that names a page of a locked cached folio by the swap entry of that page. If
+    /// some pages of the folio are not in the file any more, the entries of the remaining pages get order 0. Kernel:
     /// `shmem_delete_from_page_cache` in `shmem_writeout`.
     fn unmap_file_entries(&self, locked: &LockedFolio<'_>, mapping: &FileMapping, cpu: CpuId) -> Result<()> {
         let first = locked.entry().ok_or(SwapError::NotCached)?;
@@ -259,7 +262,8 @@ impl Swap {
                 continue;
             }
             let pages: Range<u32> = first + at as u32..first + end as u32;
-            // If `dup_locked` fails, no count of the run has changed, so no page table entry of the run may change.
+            // If `dup_locked` fails, no slot count of the run `pages` has changed, so no page table entry of the run
+            // may change.
             self.on_cpu(cpu)?.dup_locked(locked, pages.clone())?;
             for (page, pte) in pages.clone().zip(&mut entries[at..end]) {
                 let is_exclusive = matches!(pte, Pte::Present { is_exclusive: true, .. });
@@ -275,8 +279,8 @@ impl Swap {
     /// gets one reference to each page. The first page stays locked. Kernel: `split_folio`.
     ///
     /// Errors: `FolioPinned`, `FolioBusy` (EBUSY) when another user holds a reference, or when the reverse map does
-    /// not know an entry that maps the folio. After an error nothing is changed. Locks: all page tables of the folio,
-    /// then the local lock.
+    /// not find every page table entry that maps the folio. After an error nothing is changed. Locks: all page tables
+    /// of the folio, then the local lock.
     pub(crate) fn split_folio<'s>(&'s self, locked: &LockedFolio<'s>, cpu: CpuId) -> Result<Vec<FolioRef<'s>>> {
         let order = locked.order();
         let split = match self.file_mappings.mapping_of(locked.folio()) {

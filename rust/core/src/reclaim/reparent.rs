@@ -11,11 +11,11 @@ impl Swap {
     /// The group's pages in zswap belong to the parent group after the call.
     ///
     /// With `lru_reparent` the call moves the resident folios of the group to the parent group and to the parent's
-    /// lists. The counters of the removed group keep the charge of these folios, so that the counters of its
-    /// ancestors are right. Errors: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`, `FolioBusy` (EBUSY)
-    /// while the user of a handle holds the lock of a folio of the group, because a wait for the user's lock might
-    /// never end. After an error nothing is changed. Sleeps for other folio locks. Kernel: `mem_cgroup_css_offline`,
-    /// `memcg_reparent_objcgs`.
+    /// lists. The counters of the removed group keep the charge of these folios, because the counters of the
+    /// ancestors already contain this charge. Errors: as [`crate::memcg::MemCgroups::remove`]; with `lru_reparent`,
+    /// `FolioBusy` (EBUSY) while the user of a handle holds the lock of a folio of the group, because a wait for the
+    /// user's lock might never end. After an error nothing is changed. The call sleeps while other code holds the
+    /// lock of a folio of the group. Kernel: `mem_cgroup_css_offline`, `memcg_reparent_objcgs`.
     pub fn remove_group(&self, css: CssId, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let groups = self.memcg_enabled()?;
@@ -36,8 +36,8 @@ impl Swap {
         }
         if let (Ok(()), Some(parent)) = (&result, parent) {
             for folio in own_folios().filter_map(Folio::try_get) {
-                // If a user locked the folio after the check above, `lock_for_fault` fails, and the folio stays in
-                // the removed group.
+                // If the user of a handle locked the folio after the call of `is_locked_by_user` above,
+                // `lock_for_fault` fails, and the folio stays in the removed group.
                 if let Ok(locked) = folio.folio().lock_for_fault()
                     && locked.css() == Some(css)
                 {

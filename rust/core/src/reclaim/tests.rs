@@ -196,8 +196,8 @@ fn a_page_that_a_ghost_refuses_becomes_active_and_comes_back_without_a_read() {
 fn devices_that_are_in_no_total_are_room_for_reclaim_all_the_same() {
     for visibility in [Visibility::Visible, Visibility::Listed, Visibility::Hidden] {
         let m = ghost_machine(visibility);
-        // Without zswap, reclaim counts no free slots on a device that is not part of the totals, because zswap
-        // bounds the space of such a device.
+        // While zswap is off, `nr_swappable_pages` counts no free slots on a device that is not counted as swap
+        // space, because the free room of zswap limits the space of such a device.
         let is_counted = visibility == Visibility::Visible;
         assert_eq!(m.swap.nr_swappable_pages() > 0, is_counted, "{visibility:?}");
         m.swap.zswap().set_options(ZswapOptions::default()).expect("percentages");
@@ -266,7 +266,8 @@ fn active_pages_age_when_inactive_ones_are_few() {
         folio.set(FolioFlags::ACTIVE);
         folio.lru_add();
     }
-    // The scan deactivates one batch first, because no page was inactive before. This batch is enough to free pages.
+    // The scan deactivates one batch of active pages, because no page was inactive. This batch is enough to free
+    // pages.
     assert!(m.swap.try_to_free_pages(&|| vec![group(root)], &ScanControl::global(1, CPU)).expect("a CPU") >= 32);
     let (refilled, deactivated) = (root.stat(LruvecStat::Pgrefill), root.stat(LruvecStat::Pgdeactivate));
     assert!(deactivated >= 32 && refilled == deactivated, "{deactivated} of {refilled} pages");

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Numbers;
+use crate::base::error::{Result, SwapError};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{Order, Pfn, SwpEntry};
 use crate::folio::Folio;
@@ -66,7 +67,7 @@ impl FileMapping {
         }
     }
 
-    /// Returns the entries at which the pages of a folio can be. Kernel: the range of `rmap_walk_file`.
+    /// Returns the entries that can name the pages of a folio. Kernel: the range of `rmap_walk_file`.
     pub(crate) fn entries_of<'e>(entries: &'e mut [ShmemEntry], folio: Folio<'_>) -> &'e mut [ShmemEntry] {
         let end = entries.len();
         let at = |index: u32| (index as usize).min(end);
@@ -88,10 +89,14 @@ pub(crate) struct FileMappings {
 }
 
 impl FileMappings {
-    /// Makes the entries of a file of holes.
-    pub(crate) fn add_file(self: &Arc<Self>, nr_pages: usize) -> Arc<FileMapping> {
-        let entries = SpinMutex::new(vec![ShmemEntry::None; nr_pages].into_boxed_slice());
-        self.numbers.lock().alloc(|number| FileMapping { number, home: self.clone(), entries })
+    /// Makes the entries of a file of holes. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn add_file(self: &Arc<Self>, nr_pages: usize) -> Result<Arc<FileMapping>> {
+        let mut entries = Vec::new();
+        let bytes = nr_pages * size_of::<ShmemEntry>();
+        entries.try_reserve_exact(nr_pages).map_err(|_| SwapError::NoMemory(bytes as u64))?;
+        entries.resize(nr_pages, ShmemEntry::None);
+        let entries = SpinMutex::new(entries.into_boxed_slice());
+        Ok(self.numbers.lock().alloc(|number| FileMapping { number, home: self.clone(), entries }))
     }
 
     /// Returns the file of a folio, or `None` when the folio is anonymous. Kernel: `folio_mapping`.

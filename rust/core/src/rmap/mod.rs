@@ -7,10 +7,12 @@
 //! checks which entries name the folio. A caller that needs all entries compares the number of found entries with the
 //! folio's count of mappings.
 //!
-//! A file in memory has no page tables. `file` has its entries by index, which take the part of page table entries.
+//! A file in memory has no page tables. `file` defines the entries of a file, one for each page index, which replace
+//! page table entries.
 //!
-//! Locks: folio lock > page table locks, in the order of forks, or the lock of a file > a CPU's local lock. The locks
-//! of the lists in this file are leaves.
+//! Locks, from the outermost to the innermost: the folio lock; page table locks in the order of forks, or the lock of
+//! a file's entries; a CPU's local lock. The locks of the lists in this file are leaves: no other lock is taken under
+//! them.
 
 mod file;
 
@@ -129,8 +131,8 @@ impl Vma {
         vma
     }
 
-    /// Makes the child's mapping of a fork, without pages yet. The child does not inherit the lock. Kernel:
-    /// `dup_mmap`, `anon_vma_fork`.
+    /// Makes the child's mapping of a fork, without pages yet. The child does not inherit the mlock (`is_locked`).
+    /// Kernel: `dup_mmap`, `anon_vma_fork`.
     pub(crate) fn fork(&self) -> Arc<Self> {
         Self::new(self.pages(), VmaOptions { is_locked: false, ..self.options }, &self.anon_vma)
     }
@@ -184,7 +186,7 @@ impl Vma {
     }
 
     /// Stores the number of this mapping's `AnonVma` and the page index in a folio before the mapping maps the folio.
-    /// `first` is the address of the folio's first page, or `None` if the first page has no address.
+    /// `first` is the address of the folio's first page, or `None` if the first page would have a negative address.
     ///
     /// The caller holds the folio lock, or no other thread has a reference to the folio. A folio that is already
     /// mapped keeps its earlier values. Kernel: `folio_add_new_anon_rmap`, `__folio_set_anon`.
@@ -197,15 +199,15 @@ impl Vma {
         }
     }
 
-    /// Marks a new folio as mlocked if the mapping is locked. The folio is on no list yet. Kernel:
+    /// Marks a new folio as mlocked if the mapping is mlocked (`is_locked`). The folio is on no list yet. Kernel:
     /// `mlock_new_folio`.
     pub(crate) fn mlock_new_folio(&self, folio: Folio<'_>) {
         folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
     }
 
-    /// Removes one page of the mapping from a folio's count. A locked mapping takes the mlock of the folio back;
-    /// reclaim restores the mlock if the mapping still maps other pages of the folio. The caller holds a reference.
-    /// Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
+    /// Subtracts one page of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
+    /// the flag MLOCKED; reclaim sets the flag again if the mapping still maps other pages of the folio. The caller
+    /// holds a reference. Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
     pub(crate) fn remove_rmap(&self, folio: Folio<'_>) {
         if self.options.is_locked {
             folio.munlock();
@@ -253,8 +255,9 @@ impl Drop for AnonVma {
     }
 }
 
-/// Values by number, from 1. The number of a dropped value is used again. A number that a folio without mappings
-/// stores may belong to another value by now; that value does not name the folio.
+/// A table of values, each with a number from 1. The number of a dropped value is used again. A folio without
+/// mappings may store the number of a dropped value. If the number belongs to another value, that value does not name
+/// the folio.
 #[derive(Debug)]
 struct Numbers<T> {
     by_number: Vec<Weak<T>>,
@@ -268,7 +271,7 @@ impl<T> Default for Numbers<T> {
 }
 
 impl<T> Numbers<T> {
-    /// Makes a value that knows its number.
+    /// Gives a free number to `make`, and stores and returns the value that `make` makes.
     fn alloc(&mut self, make: impl FnOnce(u32) -> T) -> Arc<T> {
         let number = self.free.pop().unwrap_or_else(|| {
             self.by_number.push(Weak::new());
@@ -430,7 +433,8 @@ mod tests {
         assert_eq!(walk(), 8);
         let pages = home.with_all_entries(folio.folio(), |all| all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
         assert_eq!(pages, Some(vec![0, 1, 2, 3, 0, 1, 2, 3]));
-        // The folio's count of mappings is one more than its page table entries, so the walk cannot find all entries.
+        // The folio's count of mappings is one more than the number of its page table entries, so the walk finds too
+        // few entries.
         folio.add_mappings(1);
         assert_eq!(home.with_all_entries(folio.folio(), |_| ()), None);
         folio.remove_mappings(1);

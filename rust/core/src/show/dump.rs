@@ -1,4 +1,5 @@
-//! Reports of the state that decides where the allocator places a run: cluster lists, hints, positions and tables.
+//! Reports of the state that decides where the allocator places a run of slots: cluster lists, hints of CPUs, start
+//! slots of searches on rotational devices, and swap tables.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::machine::Swap;
 use crate::machine::device::SwapDevice;
 use crate::table::EntryKind;
 
-/// The cluster lists and the search positions of one device.
+/// The cluster lists of one device, and the slots at which the next searches on the device start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeviceDump {
     /// The number of the device.
@@ -23,7 +24,7 @@ pub struct DeviceDump {
     /// Slot at which a search on a rotational device starts, by order. The number 0 means no slot.
     pub next: [u32; SWAP_NR_ORDERS],
     /// The hints of every CPU for requests that name this device, by order; `SwpEntry::NONE` means no hint. Such
-    /// requests come from a group whose policy names devices, and from a move of data to this device.
+    /// requests come from a group whose policy table has a device list, and from a move of data to this device.
     pub named_hints: Vec<[SwpEntry; SWAP_NR_ORDERS]>,
 }
 
@@ -36,12 +37,12 @@ pub struct ClusterInfo {
     pub count: u32,
     /// The list that the cluster is on.
     pub flag: ClusterFlag,
-    /// The order that the cluster serves.
+    /// The order of the runs of slots that the cluster serves.
     pub order: Order,
 }
 
 impl Swap {
-    /// Returns, for every device that is on, its lists of clusters and the slots at which searches go on.
+    /// Returns, for every device that is on, its lists of clusters and the slots at which the next searches start.
     pub fn dump_devices(&self) -> Vec<DeviceDump> {
         let dump = |device: &Arc<SwapDevice>| DeviceDump {
             ty: device.ty(),
@@ -57,14 +58,16 @@ impl Swap {
         self.active().devices.iter().flatten().map(dump).collect()
     }
 
-    /// Returns the hints of every CPU into devices that are not virtual, by order. `SwpEntry::NONE` means no hint.
+    /// Returns the hints of every CPU, by order: the slots at which the next searches of devices that are not virtual
+    /// start. `SwpEntry::NONE` means no hint.
     pub fn dump_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.hints.ordinary));
         hints
     }
 
-    /// Returns the hints of every CPU into virtual devices, by order. `SwpEntry::NONE` means no hint.
+    /// Returns the hints of every CPU, by order: the slots at which the next searches of virtual devices start.
+    /// `SwpEntry::NONE` means no hint.
     pub fn dump_virtual_hints(&self) -> Vec<[SwpEntry; SWAP_NR_ORDERS]> {
         let mut hints = Vec::with_capacity(self.nr_cpus());
         self.locals.for_each(|local| hints.push(local.hints.virtuals));

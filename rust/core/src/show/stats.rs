@@ -79,8 +79,9 @@ impl Swap {
         stats
     }
 
-    /// Returns the exact counters of a group by name. The group may be removed. The name of a counter in pages ends
-    /// with `_pages`. The second counter is `swap_pages` on v2, and `memsw_pages` (memory and swap) on v1.
+    /// Returns the exact counters of a group by name. A removed group is allowed. The name of a counter in pages ends
+    /// with `_pages`. The second counter of the group is named `swap_pages` on v2, and `memsw_pages` (memory and swap
+    /// together) on v1.
     ///
     /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
     pub fn memcg_counters(&self, css: CssId) -> Result<Vec<(&'static str, i64)>> {

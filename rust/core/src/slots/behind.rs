@@ -1,8 +1,9 @@
-//! The backing of virtual slots: functions that read it and release it, and the cache-only bit of the reverse map.
+//! The backing of virtual slots, which is the place of a slot's page: functions that read and release the backing,
+//! and the cache-only bit of the reverse map.
 //!
-//! Only two kinds of code change the backing of a slot: a thread that holds the lock of the folio that the slot
-//! caches, and the code that frees a slot without a folio. The lock of the virtual cluster makes each change atomic.
-//! Lock order: the virtual cluster, then the real cluster.
+//! The backing of a cached slot changes only under the lock of the slot's folio. The backing of a slot without a
+//! folio changes only when the slot is freed. The lock of the virtual cluster makes each change atomic. Lock order:
+//! first the lock of the virtual cluster, then the lock of the real cluster.
 
 use std::ops::Range;
 
@@ -17,8 +18,8 @@ use crate::table::{Holder, Stored, VirtualWord};
 use crate::zswap::Compressed;
 
 impl Operation<'_> {
-    /// Returns the id of a slot's zswap entry. The id is a hint if the caller does not hold the lock of the folio
-    /// that the slot caches. Kernel: `xa_load` of the slot's tree, or the virtual word.
+    /// Returns the id of a slot's zswap entry. The id may be out of date if the caller does not hold the lock of the
+    /// folio that the slot caches. Kernel: `xa_load` of the slot's tree, or the virtual word.
     pub(crate) fn zswap_id(&self, device: &SwapDevice, offset: SwpOffset) -> Option<ZswapId> {
         if !device.is_virtual() {
             return self.swap.zswap().map_get(device.entry_at(offset));
@@ -30,8 +31,8 @@ impl Operation<'_> {
     }
 
     /// Releases the backing of slots of a virtual device. Real slots are freed and, on v2, uncharged; zswap entries
-    /// are freed; the second words become NONE. Zero marks stay. `ci` is the locked cluster of the slots. Kernel:
-    /// `vswap_release_backing`.
+    /// are freed; the slots' second words, which name the backing, become NONE. Zero marks stay. `ci` is the locked
+    /// cluster of the slots. Kernel: `vswap_release_backing`.
     #[inline(never)]
     pub(crate) fn release_backing(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slots: Range<usize>) {
         debug_assert!(device.is_virtual());
@@ -60,8 +61,8 @@ impl Operation<'_> {
         }
     }
 
-    /// Frees a run of real slots inside one cluster that no second word of a virtual slot names. The caller has to
-    /// uncharge the run.
+    /// Frees a run of real slots that lie in one cluster. No second word of a virtual slot names these real slots any
+    /// more. The caller uncharges the run.
     pub(crate) fn free_unnamed_run(&mut self, first: SwpEntry, nr_pages: u32) {
         let device = self.device(first.ty()).expect("a device stays on while it backs a slot");
         let offset = first.offset();

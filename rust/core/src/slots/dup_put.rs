@@ -12,7 +12,7 @@ use crate::memcg::OwnerStore;
 use crate::slots::take_back::{ReclaimWhen, Reclaimed};
 use crate::table::{EntryKind, SwapTableEntry};
 
-/// The part of a range that lies in one cluster.
+/// The part of a range of slots that lies in one cluster.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     first: SwpOffset,
@@ -25,7 +25,7 @@ impl Piece {
     }
 }
 
-/// Splits a range at cluster borders.
+/// Splits a range of slots at cluster borders.
 fn cluster_pieces(first: SwpOffset, nr_pages: u32) -> impl Iterator<Item = Piece> {
     let start = u64::from(first.0);
     pieces::<{ SWAPFILE_CLUSTER as u64 }>(start..start + u64::from(nr_pages))
@@ -64,7 +64,8 @@ fn check_pieces(device: &SwapDevice, first: SwpOffset, nr_pages: u32) -> Result<
 
 impl Operation<'_> {
     /// Frees swapped-out slots that have one reference each, in a cluster that stays partly used. This is the common
-    /// case of [`Operation::put_entries`]. In every other case nothing is changed, and the result is false.
+    /// case of [`Operation::put_entries`]. If the slots or the cluster are in another state, the function changes
+    /// nothing and returns false.
     #[inline(always)]
     fn put_in_used_cluster(&mut self, entry: SwpEntry, nr_pages: u32) -> bool {
         let Some((device, first)) = self.locate(entry) else { return false };
@@ -186,8 +187,8 @@ impl Operation<'_> {
     fn undo_dup(&mut self, device: &SwapDevice, first: SwpOffset, nr_done: u32) {
         for piece in cluster_pieces(first, nr_done) {
             let ci = device.clusters.lock_used(piece.first.cluster());
-            // A plain decrement of the counts would be wrong, because other users may have dropped the other
-            // references meanwhile. In that case this call drops the last references and frees the slots.
+            // The references are dropped by `put_locked`, not by a plain decrement, because other users may have
+            // dropped all other references meanwhile. A slot that loses its last reference here must be freed.
             self.put_locked(device, ci, piece).expect("the references taken above are there to give back");
         }
     }
@@ -223,7 +224,7 @@ impl Operation<'_> {
     /// with one reference each. Returns the number of freed runs.
     ///
     /// The counts of the cluster and its list are updated once, at the end. The result is the same as with one update
-    /// for each run, because the cluster lock hides the states between.
+    /// for each run, because no other thread sees the states between the updates under the cluster lock.
     // The function is not inlined, so that the registers of its loop do not depend on the caller.
     #[inline(never)]
     fn put_while_in_cluster(

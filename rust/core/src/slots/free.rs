@@ -1,5 +1,6 @@
-//! Freeing of slots: the backing, the owners, the table entries and the usage count. After a change of slots,
-//! functions of this file move the cluster to its list and decide whether the device stays on the avail list.
+//! Freeing of slots. The functions release the backing of the slots, uncharge their owners, clear their table entries
+//! and lower the usage counts. After slots are allocated or freed, other functions of this file move the cluster to
+//! its list and decide whether the device is on the avail list.
 
 use crate::base::limits::SWAPFILE_CLUSTER;
 use crate::base::types::Order;
@@ -31,8 +32,8 @@ impl Operation<'_> {
         self.clear_entries(device, ci, table, slot, nr);
     }
 
-    /// Releases the data of the slots that is stored outside their table entries. The code is not inlined, because
-    /// most devices store nothing there.
+    /// Releases the records of the slots that are stored outside their table entries: the backing of virtual slots,
+    /// and zswap entries. The function is not inlined, because most slots have no such record.
     #[cold]
     #[inline(never)]
     fn release_stored(&mut self, device: &SwapDevice, ci: &mut ClusterGuard<'_>, slot: usize, nr: u32) {
@@ -80,8 +81,8 @@ impl Operation<'_> {
         if was_full {
             self.add_to_avail(device);
         }
-        // A cluster that is closed to allocation is never on a nonfull list, so each free in such a cluster comes
-        // here.
+        // A closed cluster lies beyond the new end of a device that is being made smaller. Such a cluster is never on
+        // a nonfull list, so `count_freed` calls this function for each free in the cluster.
         let is_closed = ci.is_closed();
         if is_closed {
             self.swap.add_closed(device.ty(), nr);
@@ -140,8 +141,8 @@ impl Operation<'_> {
     fn add_to_avail(&mut self, device: &SwapDevice) {
         let mut avail = self.swap.avail.lock();
         let bit = 1 << device.ty().0;
-        // The conditions are checked under the avail lock, because meanwhile another thread may turn the device off,
-        // may put it on the list, or may fill it again.
+        // The conditions are checked under the avail lock, because another thread may have turned the device off, put
+        // it on the list, or filled it again since the slot was freed.
         if device.has(SwpFlags::WRITEOK) && avail.offlist & bit != 0 && !device.clusters.are_all_full() {
             avail.add(device);
         }
@@ -149,18 +150,19 @@ impl Operation<'_> {
 
     /// Removes a device without free slots from the avail list. Kernel: `del_from_avail_list`.
     ///
-    /// The call precedes the count of the slots that filled the device, because `vm_swap_full` must be evaluated at
-    /// that moment.
+    /// The caller adds the slots that filled the device to the usage count after this call, because `vm_swap_full`
+    /// must judge the state before these slots were taken, as in the kernel.
     pub(crate) fn remove_full(&mut self, device: &SwapDevice) {
         {
             let mut avail = self.swap.avail.lock();
-            // If a slot was freed meanwhile, the device stays on the list.
+            // The device stays on the list if another thread freed a slot after the device became full.
             if device.clusters.are_all_full() && avail.offlist & (1 << device.ty().0) == 0 {
                 avail.remove(device);
             }
         }
         if self.swap.vm_swap_full() {
-            // Relaxed: the worker takes the lock of each cluster before it reads the cluster.
+            // Relaxed: the flag publishes no data, because the worker takes the lock of each cluster before it reads
+            // the cluster.
             device.is_reclaim_queued.store(true, std::sync::atomic::Ordering::Relaxed);
             *self.is_work_queued = true;
         }

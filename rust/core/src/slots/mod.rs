@@ -34,7 +34,7 @@ impl FolioSlots<'_> {
         self.device.entry_at(self.ci.idx().base().plus(slot as u32))
     }
 
-    /// Returns the first slot with a reference. All slots cache the folio.
+    /// Returns the first slot that has a reference. All slots of `self` must cache the folio.
     pub(crate) fn first_referenced(&self) -> Option<usize> {
         self.slots.clone().find(|&slot| !self.table.get(slot).is_cache_only())
     }
@@ -53,8 +53,8 @@ impl<'a> Operation<'a> {
         Ok(FolioSlots { device, ci, table, slots: first..first + folio.nr_pages() as usize })
     }
 
-    /// Removes a folio from the cache and frees its slots without references. The references that the cache held now
-    /// belong to the caller. Kernel: `__swap_cache_del_folio`.
+    /// Removes a folio from the cache and frees its slots without references. The references to the folio that the
+    /// cache held now belong to the caller. Kernel: `__swap_cache_del_folio`.
     ///
     /// `at` has all slots of the folio. If no slot has references, all slots are freed by one call. Otherwise the
     /// slots without references are freed one by one in ascending order.
@@ -112,7 +112,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Adds one reference to a slot. `ci` is the locked cluster, and the table entry has a count. Errors:
+    /// Adds one reference to a slot that is in use. The caller holds the lock of the slot's cluster, `ci`. Errors:
     /// `CountOverflow` (EOVERFLOW).
     fn dup_slot(&self, device: &SwapDevice, ci: &ClusterGuard<'_>, slot: usize) -> Result<()> {
         let table = ci.table().expect("a slot in use has a table");

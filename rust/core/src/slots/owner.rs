@@ -1,18 +1,19 @@
 //! Owners of slots: the effect of each step of swap-out, swap-in, removal and free on the counters of groups.
 //!
-//! The functions of this file add to counters, subtract from counters, and pin and unpin groups. The functions never
-//! sleep and never reclaim, so they may run under a cluster lock. The charge of memory may reclaim and is therefore
-//! in `reclaim/charge.rs`. The options of the memory controller choose the rule; `docs/memcg.md` compares the rules.
+//! The functions of this file add to counters, subtract from counters, and pin and unpin groups. A pin is a reference
+//! to the private id of a group. The functions never sleep and never reclaim, so they may run under a cluster lock.
+//! The charge of memory may reclaim and is therefore in `reclaim/charge.rs`. The options of the memory controller
+//! choose where the owner of a slot is recorded and which group is charged; `docs/memcg.md` compares the choices.
 
 use crate::base::error::{Result, SwapError};
-use crate::base::types::MemcgId;
+use crate::base::types::{CssId, MemcgId, SwpEntry};
 use crate::cluster::ClusterGuard;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwapDevice;
-use crate::machine::{Event, Operation};
+use crate::machine::{Event, OnCpu, Operation};
 use crate::memcg::{CounterKind, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, MemcgStat, OwnerStore};
 use crate::slots::FolioSlots;
-use crate::table::{Shadow, SwapTable};
+use crate::table::{EntryKind, Shadow, SwapTable};
 
 /// The state of a range of slots that a swap-in read before it inserts a folio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +32,8 @@ pub(crate) type Evict<'l> = &'l dyn Fn(Option<&MemCgroup>) -> Shadow;
 /// The reason why a folio is removed from the swap cache. The reason decides which shadows the slots record.
 #[derive(Clone, Copy)]
 pub(crate) enum CacheExit<'l> {
-    /// Reclaim removes the folio: the slots record the eviction for the given group, and the group that is charged
-    /// for the slots.
+    /// Reclaim removes the folio: the slots record the shadow that the given function makes, and the group that is
+    /// charged for the slots.
     Reclaimed(Evict<'l>),
     /// Other code than reclaim removes the folio: the slots record the group that is charged for them, or the given
     /// shadow when no group is charged.
@@ -63,15 +64,15 @@ impl MemCgroups {
         self.uncharge(from, CounterKind::Swap, nr_pages);
     }
 
-    /// Moves a charge of swap and the statistic of swapped pages to another group.
+    /// Moves a charge of swap, and its pages in the statistic `MemcgStat::Swap`, to another group.
     fn move_swap(&self, from: &MemCgroup, to: &MemCgroup, nr_pages: u64) {
         self.move_swap_charge(from, to, nr_pages);
         to.count(MemcgStat::Swap, nr_pages as i64);
         from.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Uncharges slots with one recorded owner and drops the slots' pins of the owner. Kernel:
-    /// `mem_cgroup_uncharge_swap`.
+    /// Uncharges slots that have the same recorded owner, and drops the pins on the owner that the slots hold.
+    /// Kernel: `mem_cgroup_uncharge_swap`.
     pub(crate) fn uncharge_swap(&self, owner: MemcgId, nr_pages: u64) {
         if let Some(group) = self.lookup(owner) {
             self.uncharge_slots_of(group, nr_pages);
@@ -85,8 +86,8 @@ impl MemCgroups {
         group.count(MemcgStat::Swap, -(nr_pages as i64));
     }
 
-    /// Charges slots to a group. If a limit refuses the charge, the events of the group are raised, and the error is
-    /// the group that has this limit. Kernel: `mem_cgroup_try_charge_swap`.
+    /// Charges slots to a group. If a limit refuses the charge, the function raises the swap events `max` and `fail`
+    /// of the group, and the error is the group that has this limit. Kernel: `mem_cgroup_try_charge_swap`.
     fn try_charge_slots<'g>(&'g self, group: &'g MemCgroup, nr_pages: u64) -> std::result::Result<(), &'g MemCgroup> {
         self.try_charge(group, CounterKind::Swap, nr_pages).inspect_err(|_| {
             self.raise(group, MemcgEvent::SwapMax);
@@ -111,12 +112,32 @@ impl MemCgroups {
     }
 }
 
-/// The group that pays for a folio that is swapped in.
+/// The group that is charged for the memory of a folio that is swapped in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payer<'s> {
     pub(crate) group: &'s MemCgroup,
-    /// Whether a dead group stays the owner of the slots although another group pays for the memory.
+    /// Whether a dead group stays the owner of the slots although another group is charged for the memory.
     pub(crate) keeps_owner: bool,
+}
+
+impl OnCpu<'_> {
+    /// Returns the group that owns a slot in use: the group that the slot records, or else the group of the folio that
+    /// caches the slot. A removed group still owns its slots. The result is `None` for a slot without an owner, for a
+    /// real slot that backs a virtual slot, because the virtual slot has the owner, and without memcg.
+    ///
+    /// Errors: as [`OnCpu::lookup`]. Locks: the slot's cluster. Kernel: `lookup_swap_cgroup_id`; differs: the group of
+    /// a cached folio is a result, too.
+    pub fn slot_group(&mut self, entry: SwpEntry) -> Result<Option<CssId>> {
+        let op = self.operation();
+        let (device, offset) = op.resolve_any(entry)?;
+        let Some(groups) = op.swap.memcg() else { return Ok(None) };
+        let Some(ci) = device.clusters.lock(offset.cluster()) else { return Ok(None) };
+        let Some(table) = ci.table() else { return Ok(None) };
+        let slot = offset.in_cluster();
+        let has_owner = matches!(table.get(slot).kind(), EntryKind::Shadow | EntryKind::Pfn);
+        let group = if has_owner { op.group_of_slot(groups, &ci, table, slot) } else { None };
+        Ok(group.map(MemCgroup::css))
+    }
 }
 
 impl<'a> Operation<'a> {
@@ -145,7 +166,7 @@ impl<'a> Operation<'a> {
         if !groups.do_memsw_account() {
             let is_record = groups.options().owner_store.is_record();
             let payer = if is_record { groups.id_get_online(own, nr_pages) } else { own };
-            // Virtual slots are charged to their owner later, when they get real slots as their backing.
+            // The owner of virtual slots is charged only when the virtual slots get real slots as their backing.
             let is_virtual = self.folio_slots(folio.folio())?.0.is_virtual();
             if !is_virtual && let Err(level) = groups.try_charge_slots(payer, nr_pages) {
                 let error = self.refused_swap(level, nr_pages);
@@ -182,8 +203,21 @@ impl<'a> Operation<'a> {
     /// when the real slot is freed. On v1 the result is `None`. `ci` is the locked cluster of the virtual slot.
     fn backing_payer(&self, ci: &ClusterGuard<'_>, table: &SwapTable, slot: usize) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg().filter(|groups| !groups.do_memsw_account())?;
+        self.group_of_slot(groups, ci, table, slot)
+    }
+
+    /// Returns the group that a slot records as its owner, or else the group of the folio that caches the slot. `ci` is
+    /// the locked cluster of the slot.
+    fn group_of_slot(
+        &self,
+        groups: &'a MemCgroups,
+        ci: &ClusterGuard<'_>,
+        table: &SwapTable,
+        slot: usize,
+    ) -> Option<&'a MemCgroup> {
         match (self.slot_owner(ci, table, slot), table.get(slot).pfn()) {
-            (MemcgId(0), Some(pfn)) if !groups.options().owner_store.is_record() => {
+            // On v1 a cached slot records no owner, because memory and swap have one charge, which the folio has.
+            (MemcgId(0), Some(pfn)) if groups.do_memsw_account() || !groups.options().owner_store.is_record() => {
                 let folio = self.swap.memory_of_folios().folio(pfn);
                 if folio.has(FolioFlags::SWAP_UNCHARGED) { None } else { self.swap.group_of(folio) }
             }
@@ -192,8 +226,8 @@ impl<'a> Operation<'a> {
     }
 
     /// Charges the owner of a locked cached folio's virtual slots for the real slots that will become their backing.
-    /// Errors: `OverLimit` (ENOMEM), with nothing changed; `NotCached` (EINVAL). Kernel: the second step of vswap's
-    /// charging.
+    /// Errors: `OverLimit` (ENOMEM), with nothing changed; `NotCached` (EINVAL). Kernel: the second step of the
+    /// charge in the vswap proposal.
     pub(crate) fn try_charge_backing(&mut self, folio: &LockedFolio<'_>) -> Result<()> {
         let nr_pages = u64::from(folio.nr_pages());
         let Some(payer) = self.payer_of(folio)? else { return Ok(()) };
@@ -222,19 +256,20 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Binds a folio without a group to root, which is never charged. Returns the group of the folio. With this call,
-    /// every cached folio has a group.
+    /// Binds a folio without a group to root, which is never charged. Returns the group of the folio. The functions
+    /// that cache a folio call this function, so that every cached folio has a group.
     pub(crate) fn bind_to_root(&self, folio: Folio<'_>) -> Option<&'a MemCgroup> {
         let groups = self.swap.memcg()?;
         if folio.css().is_none() {
-            // Folios without a group are on the lists of root too, so the folio stays where it is on its list.
+            // A folio without a group is already on an LRU list of root, so the folio stays on this list.
             groups.css_get(groups.root(), 1);
             folio.bind(groups.root());
         }
         self.swap.group_of(folio)
     }
 
-    /// Raises the event for a folio that got no slots. Kernel: the other half of `mem_cgroup_try_charge_swap`.
+    /// Raises the swap event `fail` of the folio's group, because the folio got no slots. Kernel: the same event in
+    /// `mem_cgroup_try_charge_swap`.
     pub(crate) fn fail_swap(&self, folio: Folio<'_>) {
         if let (Some(groups), Some(group)) = (self.swap.memcg(), self.swap.group_of(folio))
             && !groups.do_memsw_account()
@@ -266,8 +301,8 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Settles the charge of a folio's slots. Before the call, the folio's memory was charged to `payer` and the
-    /// folio was bound to its group.
+    /// Adjusts the charge and the owner of a folio's slots after the memory of the folio was charged to `payer` and
+    /// the folio was bound to its group.
     ///
     /// With `keeps_owner` the slots keep a dead group as their owner although `payer` is charged for the memory.
     /// Kernel: the second half of `mem_cgroup_swapin_charge_folio`, and `memcg1_swapin`. Step IN3. Errors:
@@ -294,8 +329,9 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Settles slots whose owner was recorded in their shadow before the swap-in. From now on the folio that the
-    /// slots cache records their owner.
+    /// Works as [`Operation::settle_swapin`] for slots whose owner was recorded in their shadow. The cached folio has
+    /// replaced the shadow, so from now on the group of the folio is the owner of the slots, unless `keeps_owner` is
+    /// set.
     fn settle_shadow(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
@@ -319,7 +355,8 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Settles slots whose owner is recorded outside their table entries. On v2 the record stays there.
+    /// Works as [`Operation::settle_swapin`] for slots whose owner is recorded outside their table entries. On v2
+    /// this record stays; on v1 it is removed.
     fn settle_record(&mut self, folio: &LockedFolio<'_>, owner: &MemCgroup, payer: Payer<'_>) -> Result<()> {
         let Payer { group: payer, keeps_owner } = payer;
         let groups = self.swap.memcg().expect("it was charged");
@@ -328,8 +365,8 @@ impl<'a> Operation<'a> {
             self.record_owner(folio.folio(), MemcgId(0))?;
             groups.uncharge_swap(owner.id(), nr_pages);
         } else if !keeps_owner && payer.css() != owner.css() {
-            // The payer may have been removed since its memory was charged. Then the slots belong to its nearest
-            // ancestor with a private id, because a released id names no group.
+            // The payer may have been removed after the memory was charged to it. In that case its nearest ancestor
+            // with a private id becomes the owner of the slots, because a released id names no group.
             let heir = groups.id_get_online(payer, nr_pages);
             let nr_charged = self.nr_charged(&self.lock_folio_slots(folio.folio())?);
             groups.move_swap(owner, heir, nr_charged);
@@ -376,8 +413,8 @@ impl<'a> Operation<'a> {
         }
         let kept = at.ci.owner(at.slots.start);
         if kept.0 != 0 {
-            // The slots have held the pins and the charge since the swap-in. From here on the shadow records their
-            // owner.
+            // The swap-in kept the owner of these slots, with its pins and its charge, outside the table entries. Now
+            // the shadow records the owner again.
             at.ci.set_owner(at.slots.start, at.slots.len(), MemcgId(0));
             return recorded(groups.lookup(kept).expect("pinned by the slots"));
         }
@@ -418,7 +455,7 @@ impl<'a> Operation<'a> {
     }
 
     /// Uncharges slots whose entries will be set to NULL, with one call for each run of slots with the same owner.
-    /// Virtual slots have no backing any more. Kernel: in `swap_entries_free`.
+    /// The backing of virtual slots is already released. Kernel: in `swap_entries_free`.
     #[inline(never)]
     pub(crate) fn uncharge_slots(
         &self,

@@ -1,4 +1,5 @@
-//! The freeing of cached slots without references: for one folio, for full clusters, and by the workers.
+//! Functions that free cached slots without references: the slots of one folio, and all such slots of full clusters.
+//! The discard of clusters and the workers are also in this file.
 
 use std::sync::atomic::Ordering;
 
@@ -32,7 +33,7 @@ pub(crate) enum Reclaimed {
     Freed(u32),
 }
 
-/// The number of full clusters that one pass visits.
+/// The number of full clusters that one call of `reclaim_full` visits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Budget {
     /// One cluster. A search for free slots uses this budget.
@@ -43,8 +44,8 @@ pub(crate) enum Budget {
 
 /// Returns the folio that caches a slot, with a reference, or `None`. Takes no lock. Kernel: `swap_cache_get_folio`.
 ///
-/// The loop waits for a frozen folio, because the thread that froze the folio holds the local lock of another CPU and
-/// will soon change the table entry.
+/// If the folio is frozen, the loop spins, because the thread that froze the folio runs on another CPU and will soon
+/// change the table entry.
 #[inline]
 pub(crate) fn get_folio<'s>(swap: &'s Swap, device: &SwapDevice, offset: SwpOffset) -> Option<FolioRef<'s>> {
     let mut round = 0;
@@ -65,7 +66,8 @@ impl<'a> Operation<'a> {
     /// Removes the folio of a cached slot from the cache if its slots have no references, and frees these slots.
     /// Kernel: `__try_to_reclaim_swap`.
     ///
-    /// The caller holds no cluster lock. The folio lock is only tried.
+    /// The caller holds no cluster lock. The function does not wait for the folio lock: if another thread holds the
+    /// lock, the slots stay.
     pub(crate) fn try_to_reclaim(&mut self, device: &SwapDevice, offset: SwpOffset, when: ReclaimWhen) -> Reclaimed {
         let entry = device.entry_at(offset);
         if let Some(owner) = device.get(offset).owner() {
@@ -158,7 +160,8 @@ impl<'a> Operation<'a> {
         while let Some(idx) = device.clusters.take_discard() {
             let end = (idx.base().0 as u64 + SWAPFILE_CLUSTER as u64).min(device.max_pages() as u64) as u32;
             if device.storage().discard(idx.base(), end - idx.base().0).is_err() {
-                // After a refused discard the slots are freed too; only the space on the storage stays allocated.
+                // The cluster becomes free even if the storage refused the discard; only the space on the storage
+                // stays allocated.
                 self.counters.count(Event::DiscardErrors, 1);
             }
             device.clusters.lock_used(idx).finish_discard();

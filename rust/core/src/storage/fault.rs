@@ -1,4 +1,5 @@
-//! A wrapper around another storage. The wrapper fails calls, delays calls and tears writes, as a plan says.
+//! A wrapper around another storage. A [`FaultPlan`] decides which calls the wrapper fails or delays, and which
+//! writes it tears. A torn write writes only its first pages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::base::sync::SpinMutex;
 use crate::base::types::SwpOffset;
 use crate::storage::spec::DeviceSpec;
 
-/// Shortest delay for which a thread sleeps. The thread spins for a shorter delay, because a sleep takes at least
-/// this time.
+/// Shortest delay for which a thread sleeps. For a shorter delay the thread spins, because every sleep takes about
+/// this time or longer.
 const SLEEP_NS_MIN: u64 = 100_000;
 
 /// The faults to inject. The default plan injects no fault.
@@ -72,7 +73,7 @@ pub struct Faulty {
     state: SpinMutex<State>,
 }
 
-/// The fate of one write.
+/// The result that the plan gives one write.
 enum Fate {
     Passes,
     Fails(Errno),
@@ -142,7 +143,8 @@ impl Faulty {
         Ok(())
     }
 
-    /// Decides the fate of a call under the lock, and then waits for the planned delay with no lock held.
+    /// Decides under the lock of the state whether a call fails, and then waits for the planned delay with no lock
+    /// held.
     fn delayed<T>(&self, decide: impl FnOnce(&mut State) -> T) -> T {
         let (delay_ns, fate) = {
             let mut state = self.state.lock();
@@ -153,8 +155,8 @@ impl Faulty {
         fate
     }
 
-    /// Returns the plan in its current state. Each call lowers the counts of the plan, and a one-time fault leaves
-    /// the plan when the fault happens.
+    /// Returns the plan in its current state. Each write lowers `fail_write_in`, and each read lowers `fail_read_in`.
+    /// A fault that happens once is removed from the plan when it happens.
     pub fn plan(&self) -> FaultPlan {
         self.state.lock().plan.clone()
     }

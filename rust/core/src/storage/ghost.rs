@@ -88,8 +88,8 @@ impl SwapStorage for Ghost {
         Err(SwapError::GhostWrite { first: first.0, nr_pages: (data.len() / PAGE_SIZE) as u32 })
     }
 
-    /// Fails, because a ghost keeps no pages. A caller that must read from the ghost's storage has lost the page of
-    /// the slot. Errors: `Io` (EIO).
+    /// Fails, because a ghost keeps no pages. A read reaches the ghost's storage only if the page of the slot is in
+    /// no other place, so the page is lost. Errors: `Io` (EIO).
     fn read(&self, first: SwpOffset, data: &mut [u8]) -> Result<()> {
         Err(Call::new("read", self.kind(), first, data.len()).failed(Errno::IO, "a ghost keeps no pages"))
     }

@@ -5,7 +5,7 @@ use std::iter::successors;
 use crate::base::error::{Result, SwapError};
 use crate::base::limits::{MAX_SWAP_BADPAGES, PAGE_SIZE, SWAP_HEADER_BYTES_MAX, SWAP_LABEL_BYTES_MAX};
 
-/// First byte that `mkswap` writes. The bytes in front may hold the boot code of the machine.
+/// Offset of the first byte that `mkswap` writes. The bytes before it may hold the boot code of the machine.
 pub(super) const VERSION_AT: usize = 1024;
 const LAST_PAGE_AT: usize = 1028;
 const NR_BADPAGES_AT: usize = 1032;
@@ -37,8 +37,9 @@ struct Format {
 }
 
 impl Format {
-    /// Finds the signature at the end of the first page, for each page size of a power of two. A signature of this
-    /// machine's page size is found first, because the kernel looks for no other. Errors: `BadHeader` (EINVAL).
+    /// Finds the signature at the end of the first page, for each page size of a power of two. The page size of this
+    /// machine is tried before the other page sizes, because the kernel looks only for this page size. Errors:
+    /// `BadHeader` (EINVAL).
     fn find_in(area: &[u8]) -> Result<Self> {
         if area.len() < PAGE_SIZE {
             return Err(SwapError::BadHeader("shorter than a page"));
@@ -84,7 +85,8 @@ fn word(area: &[u8], at: usize) -> [u8; 4] {
     area[at..at + 4].try_into().expect("4 bytes")
 }
 
-/// Checks that a label fits a header. A zero byte would end the label for a reader. Errors: `BadLabel` (EINVAL).
+/// Checks that a label fits a header. A label must have no zero byte, because readers end the label at a zero byte.
+/// Errors: `BadLabel` (EINVAL).
 fn check_label(label: &str) -> Result<()> {
     if label.len() > SWAP_LABEL_BYTES_MAX || label.contains('\0') {
         return Err(SwapError::BadLabel(label.into()));
@@ -94,8 +96,8 @@ fn check_label(label: &str) -> Result<()> {
 
 impl SwapHeader {
     /// Parses the header in the first bytes of a swap area, in little-endian or big-endian byte order. The first page
-    /// is enough; with [`SWAP_HEADER_BYTES_MAX`] bytes the header of another page size is recognised. Errors:
-    /// `BadHeader`, `WrongPageSize`, `TooManyBadPages` (EINVAL).
+    /// is enough to parse a header of this page size; [`SWAP_HEADER_BYTES_MAX`] bytes are needed to recognise a
+    /// header of another page size. Errors: `BadHeader`, `WrongPageSize`, `TooManyBadPages` (EINVAL).
     ///
     /// Kernel: `read_swap_header`; differs: the kernel does not recognise the header of another page size, but
     /// `swapon(8)` does.

@@ -33,8 +33,8 @@ bitflags::bitflags! {
     /// Properties of a storage that the callers of the storage must respect.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct StorageTraits: u32 {
-        /// A call of the storage is as fast as memory. A swap-in therefore reads no other pages ahead, and frees the
-        /// slot. Kernel: `SWP_SYNCHRONOUS_IO`.
+        /// A call of the storage is as fast as memory. A swap-in from such a storage therefore does no readahead, and
+        /// frees the slot. Kernel: `SWP_SYNCHRONOUS_IO`.
         const SYNCHRONOUS_IO = 1 << 0;
         /// A page must not change while the storage writes the page. The core only displays this flag, because each
         /// write to a storage holds a shared lock on the bytes of the folio. A thread that changes the bytes waits
@@ -95,8 +95,8 @@ pub trait SwapStorage: Any + Send + Sync + Debug {
         Ok(())
     }
 
-    /// Returns the file that describes the storage, if two storages of one file must not both be devices and no lock
-    /// of the file prevents this.
+    /// Returns the file that describes the storage, or `None`. A storage returns its file if two devices must not
+    /// share the file and no lock of the file prevents this; the device then claims the file.
     fn header_file(&self) -> Option<FileIdentity> {
         None
     }
@@ -108,8 +108,8 @@ pub trait SwapStorage: Any + Send + Sync + Debug {
     }
 
     /// Replaces the plan of faults of the first [`Faulty`] in the chain of wrappers that starts at this storage.
-    /// Errors, with the old plan kept: `UnknownName` (EINVAL) when no storage of the chain is a `Faulty`; those of
-    /// [`Faulty::set_plan`].
+    /// Errors, with the old plan kept: `UnknownName` (EINVAL) when no storage of the chain is a `Faulty`; the errors
+    /// of [`Faulty::set_plan`].
     fn plan_faults(&self, plan: FaultPlan) -> Result<()> {
         match self.wrapped() {
             Some(inner) => inner.plan_faults(plan),
@@ -135,7 +135,7 @@ impl dyn SwapStorage {
     }
 }
 
-/// One call of a storage, with the data for the error message of the call.
+/// One call of a storage, with the values that the error message of the call shows.
 #[derive(Clone, Copy, Debug)]
 struct Call<'a> {
     op: &'static str,
@@ -181,16 +181,16 @@ pub struct FileIdentity {
     pub file: u64,
 }
 
-/// The part of a storage that only one device can use.
+/// The key of a claim. Storages with the same key cannot be in use as two devices.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum ClaimKey {
     /// The storage with this address.
     Storage(usize),
-    /// The file that describes the storage.
+    /// The file whose size and header describe the storage.
     File(FileIdentity),
 }
 
-/// The claims of all storages that are devices, over all subsystems of this process.
+/// The claims of all storages that are in use as devices, in all subsystems of this process.
 static CLAIMED: Mutex<BTreeSet<ClaimKey>> = Mutex::new(BTreeSet::new());
 
 /// The exclusive right to use a storage as a device. Two devices cannot share a storage, because both devices write
@@ -207,8 +207,8 @@ impl Claim {
         }
         let address = std::ptr::from_ref(innermost).addr();
         let key = innermost.header_file().map_or(ClaimKey::Storage(address), ClaimKey::File);
-        // A poisoned lock is used like any other lock. The set is valid after a panic, because each change of the set
-        // is one insertion or one removal.
+        // A poisoned lock is used like any other lock, because the set of claims is valid even after a panic: each
+        // change of the set is one insertion or one removal.
         let is_new = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
         if is_new { Ok(Self(key)) } else { Err(SwapError::StorageInUse(format!("the {} storage", innermost.kind()))) }
     }

@@ -52,8 +52,8 @@ pub struct DeviceSpec {
     pub max_pages: u32,
     /// Numbers of the slots that are never used.
     pub bad_pages: Vec<u32>,
-    /// Whether the device is rotational. All CPUs share one allocation position on a rotational device, because such
-    /// a device seeks.
+    /// Whether the device is rotational. All CPUs share one allocation position on a rotational device, because
+    /// several positions would cause seeks.
     pub is_rotational: bool,
     /// Whether the device is a whole block device. `false` means a regular file.
     pub is_block_device: bool,

@@ -1,8 +1,8 @@
 //! The whole path of one folio: swap-out, swap-in, writeback from zswap to a device, and the move from one device to
 //! another device.
 //!
-//! The functions in this file run at the end of an operation, when no lock is held. They send notices to hooks and
-//! run the queued work of the workers.
+//! The functions in this file run at the end of an operation, when no lock is held. They send notices to the hooks of
+//! the policies and run the queued work of the workers.
 
 mod migrate;
 pub(crate) mod move_backing;
@@ -30,8 +30,8 @@ impl Swap {
     }
 
     /// Ends an operation. Then calls the hooks for limits that refused charges, and runs the zswap worker if the
-    /// worker is queued. Each public operation calls this function at its end with no lock held, because this work is
-    /// forbidden under locks.
+    /// worker is queued. Each public operation calls this function at its end with no lock held, because hooks and
+    /// the worker may take any lock.
     #[inline]
     pub(crate) fn end_operation(&self, active: Active<'_>) {
         drop(active);

@@ -48,8 +48,8 @@ impl Swap {
         if let Some(first) = on_cpu.real_run(locked.folio())? {
             return Ok(first);
         }
-        // The folio is marked dirty, because the next lines release the copy of its data even if `realloc_locked`
-        // fails.
+        // The folio is marked dirty, because the next two calls release the old backing, which has a copy of its
+        // data, even if `realloc_locked` fails.
         locked.set(FolioFlags::DIRTY);
         on_cpu.begin_writeout(&locked, Content::Bytes)?;
         on_cpu.realloc_locked(&locked)
@@ -61,7 +61,8 @@ impl Swap {
     /// A failure changes nothing, because the old real slots stay the backing until the data is on the new real
     /// slots. Errors: `Io` of the read or the write; `NoDevice` (ENOENT), `BadRange` (EINVAL) of the entry;
     /// `NoDevice` (ENOENT) when the target device is turned off; `GhostBacking` (EINVAL) when the target is a ghost;
-    /// `NoMemory` (ENOMEM). The folio lock is tried. Kernel: none.
+    /// `NoMemory` (ENOMEM). Does not wait for the folio lock: if another thread holds it, the result is
+    /// [`Moved::Skipped`]. Kernel: none.
     pub fn move_backing(&self, entry: SwpEntry, to: SwpType, cpu: CpuId) -> Result<Moved> {
         let _active = self.begin_activity();
         let target = self.device(to)?;

@@ -35,7 +35,7 @@ pub struct Swapin<'r> {
     pub huge_gfp: Gfp,
     /// The allocator; `None` selects the allocator of the subsystem.
     pub allocate: Option<Allocate<'r>>,
-    /// Whether a fault or another caller runs the swap-in.
+    /// Whether a page fault or other code runs the swap-in.
     pub context: RefaultContext,
     /// The group of the faulting task. This group is charged when the slots have no owner.
     pub faulting: CssId,
@@ -88,7 +88,7 @@ impl Swap {
         };
         let payer = self.payer(seen, how.faulting, order.nr_pages());
         // No lock is held here, because the allocation may sleep and reclaim. Another thread may change the slots
-        // meanwhile, so the insertion checks the range again.
+        // during the allocation, so the insertion checks the range of slots again.
         let folio = match how.allocate {
             Some(allocate) => allocate(order, gfp)?,
             None => self.folio_alloc(order, gfp, how.cpu)?,
@@ -137,7 +137,7 @@ impl Swap {
             }
             None => (Some(root), self.nr_swappable_pages()),
         };
-        // If the group of the shadow is released, MGLRU uses the lruvec of root.
+        // If the group that the shadow names is released, MGLRU uses the lruvec of root.
         let evicted_from = evicted_from.or((self.workingset == Workingset::Mglru).then_some(root));
         let age = evicted_from.map_or(0, |lruvec| lruvec.nonresident_age());
         let refault = Refault {
@@ -160,16 +160,16 @@ impl Swap {
         self.policies.is_set().then(|| RefaultNotice { nr_pages: folio.nr_pages(), distance_pages, is_activated })
     }
 
-    /// Returns the orders that the switch `zswap_large_swapin` allows among the orders of a caller. Kernel: the
-    /// callers of `zswap_never_enabled`.
+    /// Returns those of the caller's orders that the switch `zswap_large_swapin` allows. Kernel: the callers of
+    /// `zswap_never_enabled`.
     pub(crate) fn orders_beside_zswap(&self, orders: Orders) -> Orders {
         let is_single = self.switches.zswap_large_swapin == ZswapLargeSwapin::Never && self.zswap().was_enabled();
         if is_single { Orders::ZERO } else { orders }
     }
 
-    /// Returns the orders of a swap-in that asks for no orders: the largest order that `nr_pages` slots fill if the
-    /// device that holds the data is as fast as memory, else order 0. Errors: `BadRange` (EINVAL), `NoDevice`
-    /// (ENOENT).
+    /// Returns the orders of a swap-in whose caller names no orders. The result is the largest order that `nr_pages`
+    /// slots fill if the device that holds the data is as fast as memory, and order 0 otherwise. Errors: `BadRange`
+    /// (EINVAL), `NoDevice` (ENOENT).
     ///
     /// Kernel: the choice of `do_swap_page`, which reads large folios only with `SWP_SYNCHRONOUS_IO`; differs: the
     /// neighbours of the slot are not read ahead.
@@ -273,8 +273,8 @@ impl Swap {
     /// asynchronous faults call this function. Returns `None` when the slot is free. Errors: `NoDevice` (ENOENT),
     /// `BadRange` (EINVAL), `Io`, `NoMemory`, `OverLimit` (ENOMEM).
     ///
-    /// With [`ReadReason::Readahead`] a folio that is read gets the readahead mark and is counted. Kernel:
-    /// `swap_cache_read_folio`.
+    /// With [`ReadReason::Readahead`] a folio that the call reads gets the readahead mark and is counted as read
+    /// ahead. Kernel: `swap_cache_read_folio`.
     pub(crate) fn swap_cache_read_folio<'r>(
         &'r self,
         entry: SwpEntry,

@@ -1,5 +1,5 @@
-//! Swap-out and swap-in of a folio that a caller maps without page tables. These are the steps OUT0 to OUT8 and IN0
-//! to IN7.
+//! Swap-out and swap-in of a folio that a caller maps without page tables: the steps OUT0 to OUT8 and IN0 to IN7 of
+//! `docs/steps.md`.
 
 use std::ops::Range;
 
@@ -54,8 +54,9 @@ impl Swap {
         Ok(())
     }
 
-    /// Counts that a first touch got no folio of `order` and falls back to a smaller order. `events` are the events of
-    /// all fallbacks and of the fallbacks whose charge was refused. Errors: `BadCpu` (EINVAL).
+    /// Counts that the first touch of a page got no folio of `order` and falls back to a smaller order. The first of
+    /// `events` is counted for every fallback, and the second only for a fallback whose charge was refused. Errors:
+    /// `BadCpu` (EINVAL).
     pub(crate) fn count_touch_fallback(
         &self,
         error: &SwapError,
@@ -133,11 +134,11 @@ impl Swap {
     /// the folio's memory.
     ///
     /// The caller gets one reference to the slot of each mapped page. The returned entry belongs to the folio's first
-    /// page. An error gives the folio back, mapped and resident. The folio then keeps slots that it got. Errors:
-    /// `NoSpace` (ENOSPC) when no run of the order is free; `NoMemory` (ENOMEM) when the charge was refused;
-    /// `FolioPinned`, `DataInUse` (EBUSY) when another user holds the folio or a view of its bytes; `Io` when the
-    /// write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio lock. Kernel:
-    /// `shrink_folio_list` of one folio; differs: does not split the folio when no run is free.
+    /// page. An error gives the folio back, mapped and resident. If slots were allocated before the error, the folio
+    /// keeps these slots. Errors: `NoSpace` (ENOSPC) when no run of the order is free; `NoMemory` (ENOMEM) when the
+    /// charge was refused; `FolioPinned`, `DataInUse` (EBUSY) when another user holds the folio or a view of its
+    /// bytes; `Io` when the write failed; `CountOverflow` (EOVERFLOW); `ForeignFolio` (EINVAL). Sleeps for the folio
+    /// lock. Kernel: `shrink_folio_list` of one folio; differs: does not split the folio when no run is free.
     pub fn swap_out<'s>(&'s self, mapped: MappedFolio<'s>, cpu: CpuId) -> std::result::Result<SwpEntry, KeptFolio<'s>> {
         let active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
@@ -145,8 +146,8 @@ impl Swap {
         self.end_operation(active);
         match result {
             Ok(entry) => {
-                // `into_raw` drops no reference, because `pageout` dropped the caller's reference when it freed the
-                // folio.
+                // `into_raw` ends the handle without dropping a reference, because `pageout` dropped the caller's
+                // reference when it freed the folio.
                 folio.into_raw();
                 Ok(entry)
             }
@@ -224,8 +225,8 @@ impl Swap {
                 continue;
             }
             if !locked.has(FolioFlags::UPTODATE) {
-                // The read of the folio failed, and the thread that read the folio got the error. This thread removes
-                // the folio from the cache, if the reading thread did not remove the folio, and reads the slot again.
+                // Another thread's read of the folio failed, and that thread got the error. This thread removes the
+                // folio from the cache, unless the other thread has removed it, and then reads the slot again.
                 drop(locked);
                 self.drop_unread(&folio, how.cpu)?;
                 continue;

@@ -14,7 +14,7 @@ use crate::table::Shadow;
 use crate::workingset::RefaultContext;
 use crate::zswap::{ZswapStat, damaged};
 
-/// The action of a scan of zswap entries after an entry whose page another thread is swapping in.
+/// The action of a scan of zswap entries when the scan finds an entry whose page another thread is swapping in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AtFault {
     /// The scan goes on with the next entry.
@@ -39,7 +39,7 @@ pub struct ZswapShrunk {
     pub nr_written_pages: u64,
     /// Compressed bytes of these pages.
     pub written_bytes: u64,
-    /// Entries that lost their second chance.
+    /// Entries that used their second chance: they lost the reference mark and stayed in zswap.
     pub nr_second_chances: u64,
 }
 
@@ -68,12 +68,13 @@ impl Swap {
     pub(crate) fn writeback(&self, id: ZswapId, entry: SwpEntry, reason: WritebackReason, cpu: CpuId) -> Result<u64> {
         let device = self.on_cpu(cpu)?.device_of(entry)?;
         if device.is_ghost() && !device.is_virtual() {
-            // A ghost without virtual table has no storage and no real slots, so its pages cannot be written. This
-            // check comes first, so that no folio is allocated for nothing.
+            // A ghost without virtual table has no storage and no real slots, so its pages cannot be written. The
+            // error is returned here, before a folio is allocated.
             return Err(SwapError::NoWriteback(entry));
         }
-        // WB1: the thread that inserts a folio into the cache for the slot owns the zswap entry.
-        // The writeback may run inside a reclaim, so the allocation does not reclaim. Kernel: `PF_MEMALLOC`.
+        // WB1: a folio is inserted into the cache for the slot. Only the thread that inserts the folio may take the
+        // zswap entry of the slot. The writeback may run inside a reclaim, so the allocation does not reclaim.
+        // Kernel: `PF_MEMALLOC`.
         let allocate = |order, _| self.folio_alloc(order, Gfp::NOWAIT, cpu);
         let context = RefaultContext::Other;
         let how = Swapin { allocate: Some(&allocate), context, ..Swapin::new(cpu, Orders::ZERO) };
@@ -81,17 +82,18 @@ impl Swap {
         let (real, bytes) = match self.take_out(&locked, id, reason, cpu) {
             Ok(taken) => taken,
             Err(error) => {
-                // The folio is removed from the cache, because it is clean and has no data. The slot then has its old
-                // state again.
+                // The folio is removed from the cache, because it is clean and has no data. The slot then has the
+                // state again that it had before the writeback.
                 self.on_cpu(cpu)?.del_locked(&locked, CacheExit::Dropped(Shadow::default()))?;
                 return Err(error);
             }
         };
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // The folio is removed from the cache, because only the writeback needed it. If another thread holds the
-        // folio lock or a reference, the folio stays in the cache. The lock is only tried, because the caller may
-        // hold the lock of another folio when it stores that folio into a full zswap. Kernel: dropbehind.
+        // The folio is removed from the cache, because it was inserted only for the writeback. If another thread
+        // holds the folio lock or a reference, the folio stays in the cache. The code does not wait for the lock,
+        // because its caller may hold the lock of another folio: a store into a full zswap writes back other pages.
+        // Kernel: dropbehind.
         if let Some(locked) = folio.folio().try_lock() {
             locked.clear(FolioFlags::RECLAIM);
             if self.drop_clean(&locked, self.refault_level(None), cpu)? {
@@ -144,9 +146,9 @@ impl Swap {
         Ok((real, bytes))
     }
 
-    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry without a second
-    /// chance is written back. An entry with a second chance loses the chance and stays in zswap until a later call.
-    /// Returns the number of entries that were written back.
+    /// Examines up to `nr` of the oldest entries of a group, each entry at most once. An entry with the reference
+    /// mark loses the mark and stays in zswap until a later call; this is its second chance. An entry without the
+    /// mark is written back. Returns the number of entries that were written back.
     fn shrink_entries(&self, css: Option<CssId>, nr: u64, at_fault: AtFault, cpu: CpuId) -> u64 {
         self.shrink_up_to(css, nr, u64::MAX, (at_fault, WritebackReason::Pressure), cpu).nr_written_pages
     }
@@ -252,15 +254,16 @@ impl Swap {
                     Err(_) => nr_failures += 1,
                 }
             }
-            // A round in which no group has pages on its list counts as a failed attempt. The pages that are left
-            // cannot be written back, or another thread is storing them at this moment.
+            // A round in which no group has pages that may be written back counts as a failed attempt. The pools then
+            // have only pages of groups that forbid writeback, and pages that another thread is storing.
             nr_failures += u32::from(!has_pages);
         }
         Ok(nr_written)
     }
 
-    /// Returns all groups, including removed groups, which have no pages in zswap. The first group is the group after
-    /// the cursor.
+    /// Returns all groups in the order in which the worker scans them. The list starts with the group after the
+    /// shrink cursor, which names the group that the worker scanned last. Removed groups are in the list, but have no
+    /// pages in zswap.
     fn groups_to_shrink(&self) -> Vec<CssId> {
         let Some(groups) = self.memcg() else { return vec![CssId::ROOT] };
         let mut all = groups.subtree(CssId::ROOT);
@@ -270,8 +273,8 @@ impl Swap {
         all
     }
 
-    /// Estimates the number of zswap pages of a group that reclaim should write back. The better the pages are
-    /// compressed, the smaller is the number. Kernel: `zswap_shrinker_count`.
+    /// Estimates the number of zswap pages of a group that reclaim should write back. The number is smaller when the
+    /// pages compress better, because their writeback then frees less memory. Kernel: `zswap_shrinker_count`.
     fn zswap_shrinker_count(&self, css: Option<CssId>) -> u64 {
         let zswap = self.zswap();
         let group = css.and_then(|css| self.memcg().map(|groups| groups.get(css)));

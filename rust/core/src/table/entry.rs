@@ -1,4 +1,5 @@
-//! The 64-bit swap table entry: its kinds and the pure transitions between the kinds.
+//! The 64-bit swap table entry: its kinds, and the functions that turn an entry of one kind into an entry of another
+//! kind.
 //!
 //! ```text
 //! bit   63..60      59   58 ..............................  2  1  0
@@ -9,7 +10,8 @@
 //! Bad    all ones, shifted left by 3                               header, bad page, tail
 //! ```
 //!
-//! Z is the zero mark. Transitions take the entry by value; `SwapTable` applies them under the cluster lock.
+//! Z is the zero mark. The functions take an entry by value and return the new entry; the caller stores the new entry
+//! in the `SwapTable` under the cluster lock.
 
 use crate::base::limits::{
     EVICTION_BITS, MEM_CGROUP_ID_SHIFT, NODES_SHIFT, PFN_BITS, SWP_TB_COUNT_BITS, SWP_TB_COUNT_MAX, SWP_TB_FLAGS_BITS,
@@ -259,7 +261,8 @@ impl SwapTableEntry {
         self.is_cached().then_some(Self(if is_zero { self.0 | ZERO_MARK } else { self.0 & !ZERO_MARK }))
     }
 
-    /// Sets the zero mark of a swapped-out entry whose slot was never written. No storage has data of that slot.
+    /// Sets the zero mark of a swapped-out entry whose slot was never written, because no storage has data of this
+    /// slot and a swap-in must give zeros.
     pub(crate) const fn never_written(self) -> Self {
         debug_assert!(matches!(self.kind(), EntryKind::Shadow));
         Self(self.0 | ZERO_MARK)

@@ -46,11 +46,11 @@ pub(crate) enum Holder {
 }
 
 impl SwapTable {
-    /// Reads an entry. Without the cluster lock the entry is a snapshot.
+    /// Reads an entry. Without the cluster lock the returned entry may already be out of date.
     #[inline]
     pub fn get(&self, index: usize) -> SwapTableEntry {
-        // Relaxed: the entry is one self-contained word. A caller that reads other fields too takes the cluster lock,
-        // which orders the access.
+        // Relaxed: the entry is one self-contained word. A caller that also reads other fields of the cluster takes
+        // the cluster lock, which orders all these accesses.
         SwapTableEntry::from_raw(self.0[index].load(Ordering::Relaxed))
     }
 
@@ -84,8 +84,8 @@ impl SwapTable {
     /// Records in a Pointer whether the virtual slot that the Pointer names has references. The caller holds the lock
     /// of the virtual slot's cluster, not the lock of this table's cluster.
     pub(crate) fn mark_holder(&self, index: usize, holder: Holder) {
-        // Relaxed: other threads only read the bit, and before they act on the bit, they check the state of the
-        // virtual slot again under its locks.
+        // Relaxed: other threads only read the bit, and check the state of the virtual slot under its locks before
+        // they act.
         match holder {
             Holder::CacheOnly => self.0[index].fetch_or(SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
             Holder::References => self.0[index].fetch_and(!SwapTableEntry::CACHE_ONLY_BIT, Ordering::Relaxed),
@@ -108,8 +108,8 @@ impl SwapTable {
         words.take_while(|word| word.load(Ordering::Relaxed) == 0).count()
     }
 
-    /// Returns whether `differs` is 0 for every entry of a run. The cluster lock is held. The loop reads all entries,
-    /// because a branch for each entry costs more time.
+    /// Returns whether `differs` is 0 for every entry of a run. The cluster lock is held. The loop does not stop at
+    /// the first difference, because a branch for each entry costs more time.
     #[inline(always)]
     pub(crate) fn is_run_of(&self, index: usize, nr: usize, differs: impl Fn(SwapTableEntry) -> u64) -> bool {
         if nr == 1 {

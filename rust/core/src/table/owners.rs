@@ -30,7 +30,7 @@ unsafe impl Zeroable for OwnerCells {}
 pub(crate) enum OwnerForm {
     /// In the table entries; [`Owners`] then stores nothing.
     Entry,
-    /// In an array with a cell for every slot, made at swapon.
+    /// In an array that swapon allocates, with one cell for each slot of the device.
     Array,
     /// In a block for each cluster that has a table.
     Table,
@@ -133,8 +133,8 @@ impl Owners {
         }
     }
 
-    /// Returns the bytes that exist from swapon on, and the bytes of clusters in use. `nr_tables` is the number of
-    /// clusters with a table.
+    /// Returns the bytes that are allocated at swapon, and the bytes that are allocated for clusters in use.
+    /// `nr_tables` is the number of clusters with a table.
     pub(crate) fn bytes(&self, nr_tables: u32) -> (u64, u64) {
         match self {
             Self::Entry => (0, 0),

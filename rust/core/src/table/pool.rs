@@ -2,8 +2,9 @@
 //! takes memory only after the table was touched.
 //!
 //! The memory of a table stays mapped as long as its device exists. A reader without a lock may therefore always read
-//! a table. The reader sees the entries of any cluster or NULL, and then checks that its cluster still has the same
-//! table. Kernel: tables are freed by RCU or come from a type-safe slab; this pool corresponds to the type-safe slab.
+//! a table. The table may belong to another cluster meanwhile, so the reader checks after the read that its cluster
+//! still has the same table. Kernel: tables are freed by RCU or come from a type-safe slab; this pool corresponds to
+//! the type-safe slab.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -27,7 +28,7 @@ impl TableId {
 
 #[derive(Debug, Default)]
 struct Free {
-    /// Number of tables that were ever used; the tables above this number are unused.
+    /// Number of tables that were ever used; tables with a higher number were never used.
     next_fresh: u32,
     /// Released tables that still have memory, the oldest table first.
     hot: VecDeque<TableId>,
@@ -103,8 +104,8 @@ impl TablePool {
             free.hot.push_back(id);
             if free.hot.len() > POOL_TABLES_HOT_MAX { free.hot.pop_front() } else { None }
         };
-        // Between the two holds of the pool lock, only this call knows the cooled table, so the memory of the table
-        // can be released.
+        // The table `cooled` is neither in `hot` nor in `cold`, so no other thread can take the table while its
+        // memory is released.
         if let Some(id) = cooled {
             let run = id.index()..id.index() + 1;
             self.tables.release_run(run.clone());

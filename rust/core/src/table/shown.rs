@@ -5,12 +5,12 @@ use crate::base::sync::atomics::{AtomicU64, Ordering, fence};
 
 const ID_MASK: u64 = u32::MAX as u64;
 
-/// The number of a cluster's table and the number of attachments so far, in one word. The word is written under the
-/// cluster lock, and for a cluster of a dynamic device also under the lock of the index.
+/// The number of a cluster's table, and how many times a table was attached to the cluster, in one word. The word is
+/// written under the cluster lock, and for a cluster of a dynamic device also under the lock of the index.
 ///
 /// A table is attached to one cluster after another. A reader without a lock reads this word again after it read the
-/// table; if the word changed, the read is void (a seqlock). Low half: the table number, 0 for no table. High half:
-/// the number of attachments. Zeroed memory is the word of a cluster without a table.
+/// table; if the word changed, the reader discards what it read (a seqlock). Low half: the table number, 0 for no
+/// table. High half: the number of attachments. Zeroed memory is the word of a cluster without a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShownTable<'a>(pub(crate) &'a AtomicU64);
 
@@ -18,7 +18,7 @@ impl ShownTable<'_> {
     /// Publishes a table whose entries are all NULL.
     pub(crate) fn attach(self, id: u32) {
         // The fence pairs with the Acquire fence in `read`: a reader that sees an entry written from now on also sees
-        // that the table was detached from its last cluster.
+        // that the table was detached from its previous cluster.
         fence(Ordering::Release);
         // Relaxed: only the holder of the cluster lock writes the word.
         let attached = (self.0.load(Ordering::Relaxed) & !ID_MASK).wrapping_add(ID_MASK + 1);

@@ -8,8 +8,8 @@
 //! SWAPFILE  type(5)  slot of a real device (56)      0  1  0
 //! ```
 //!
-//! The second word does not store that the data is all zeros or that only a folio has the data; the table entry holds
-//! both facts.
+//! The second word does not say that the data is all zeros, or that the data is only in a folio. The table entry says
+//! so: it has the zero mark, or it names the folio.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,7 +137,7 @@ const _: () = assert!(size_of::<VirtualTable>() == PAGE_SIZE, "a virtual table i
 unsafe impl Zeroable for VirtualTable {}
 
 impl VirtualTable {
-    /// Reads the second word of a slot. The word is a hint if the caller does not hold the cluster lock.
+    /// Reads the second word of a slot. The word may be out of date if the caller does not hold the cluster lock.
     #[inline]
     pub(crate) fn get(&self, slot: usize) -> VirtualWord {
         // Relaxed: the word is self-contained. A caller that acts on the word holds the folio lock and the cluster
@@ -183,8 +183,8 @@ mod tests {
         assert_eq!(VirtualWord::swapfile(at(31, 5)).0, 31 << 59 | 5 << 3 | 2);
     }
 
-    /// For every legal row of the state table, the table entry and the second word of the row must give the backing
-    /// of the row.
+    /// For every row of the table of states in `docs/steps.md`, the table entry and the second word of the row must
+    /// give the place of the data that the row names.
     #[test]
     fn rows_of_the_state_table() {
         let (cached, swapped_out) = (SwapTableEntry::cached(Pfn(9)), SwapTableEntry::SWAPPED_OUT);

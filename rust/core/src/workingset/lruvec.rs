@@ -102,16 +102,16 @@ words! {
         Pgscan = "pgscan",
         /// Pages that reclaim freed. Kernel: `PGSTEAL`.
         Pgsteal = "pgsteal",
-        /// The part of `Pgscan` in reclaim because of a limit or a lack of memory. Kernel: `PGSCAN_DIRECT`.
+        /// The part of `Pgscan` that was scanned because of a limit or a lack of memory. Kernel: `PGSCAN_DIRECT`.
         PgscanDirect = "pgscan_direct",
-        /// The part of `Pgscan` in reclaim that `memory.reclaim` asked for. Kernel: `PGSCAN_PROACTIVE`.
+        /// The part of `Pgscan` that was scanned because of a write to `memory.reclaim`. Kernel: `PGSCAN_PROACTIVE`.
         PgscanProactive = "pgscan_proactive",
-        /// The part of `Pgsteal` in reclaim because of a limit or a lack of memory. Kernel: `PGSTEAL_DIRECT`.
+        /// The part of `Pgsteal` that was freed because of a limit or a lack of memory. Kernel: `PGSTEAL_DIRECT`.
         PgstealDirect = "pgsteal_direct",
-        /// The part of `Pgsteal` in reclaim that `memory.reclaim` asked for. Kernel: `PGSTEAL_PROACTIVE`.
+        /// The part of `Pgsteal` that was freed because of a write to `memory.reclaim`. Kernel: `PGSTEAL_PROACTIVE`.
         PgstealProactive = "pgsteal_proactive",
-        /// Active pages that reclaim scanned, and pages that a scan of generations moved to another generation.
-        /// Kernel: `PGREFILL`.
+        /// Active pages that reclaim scanned. Under MGLRU, pages that a scan moved to another generation. Kernel:
+        /// `PGREFILL`.
         Pgrefill = "pgrefill",
         /// Pages that reclaim made active. Kernel: `PGACTIVATE`.
         Pgactivate = "pgactivate",
@@ -147,7 +147,7 @@ pub struct Lruvec {
     heads: SpinMutex<LruHeads>,
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
-    // The costs are behind a lock, because both costs must be halved together.
+    // A lock protects the two costs, because a thread must halve both costs in one step.
     cost: SpinMutex<LruCost>,
     /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
     refaults: AtomicU64,
@@ -183,8 +183,8 @@ impl Lruvec {
 
     /// Resets the lruvec for another memcg with the same parent. The lists must be empty.
     ///
-    /// The age starts at 1, so that the shadow of each eviction has a bit set. The start value has no other effect,
-    /// because the rules use only differences of ages.
+    /// The age starts at 1, because the shadow of an eviction at age 0 could be all zeros, which means no eviction.
+    /// The start value has no other effect, because the rules of working-set detection use only differences of ages.
     pub(crate) fn renew(&self) {
         self.nonresident_age.store(1, Ordering::Relaxed);
         self.stats.iter().chain(&self.stats_local).for_each(|stat| stat.store(0, Ordering::Relaxed));

@@ -2,8 +2,8 @@
 //! the tiers of the folios to evict.
 //!
 //! This file stores the numbers of the live generations, and counts evicted, protected and refaulted pages by tier.
-//! The choices depend only on these counts and on the swappiness. The lists of folios are in [`super::lruvec`]. The
-//! code that moves folios between the lists is in `folio/lru_gen.rs`.
+//! The choice of the type and the tiers depends only on these counts and on the swappiness. The lists of folios are
+//! in [`super::lruvec`]. The code that moves folios between the lists is in `folio/lru_gen.rs`.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,7 +85,7 @@ pub struct CtrlPos {
 /// Returns whether the pages of `pv` may be evicted. The result is true if the weighted rate of refaults of `pv` is
 /// not higher than the weighted rate of `sp`, or if `pv` has too few refaults for a comparison.
 ///
-/// Kernel: `positive_ctrl_err` (mm/vmscan.c). Differs: nothing overflows.
+/// Kernel: `positive_ctrl_err` (mm/vmscan.c). Differs: the products cannot overflow.
 pub fn positive_ctrl_err(sp: CtrlPos, pv: CtrlPos) -> bool {
     let product = |a: u64, b: u64, gain: u64| u128::from(a).saturating_mul(b.into()).saturating_mul(gain.into());
     pv.refaulted < MIN_LRU_BATCH
@@ -115,7 +115,8 @@ pub struct Mglru {
     refaulted: Counters,
     /// The number of pages that were evicted or protected. Kernel: the sum of `evicted` and `protected`.
     total: Counters,
-    // The lock is also held while a sequence number changes, so that each generation enters the averages once.
+    // The lock is also held while a sequence number changes, so that the counters of each generation are added to the
+    // averages only once.
     averages: SpinMutex<[[Average; MAX_NR_TIERS]; LruType::ALL.len()]>,
 }
 
@@ -133,10 +134,11 @@ impl Default for Mglru {
 }
 
 // Every atomic access is Relaxed, because the sequence numbers change only under the LRU lock and the lock of the
-// averages, and because each counter is a separate statistic. A reader without a lock uses a sequence number as a
-// hint.
+// averages, and because each counter is a separate statistic. A sequence number that is read without a lock may be
+// out of date.
 impl Mglru {
-    /// Resets the generations. The oldest generation is 1, so that the shadow of each eviction has a bit set.
+    /// Resets the generations. The oldest generation is 1, because the shadow of an eviction from generation 0 could
+    /// be all zeros, which means no eviction.
     pub(super) fn renew(&self) {
         let mut averages = self.averages.lock();
         *averages = Default::default();
@@ -220,8 +222,8 @@ impl Mglru {
     /// Adds the counters of the oldest generation to the averages and ends the generation. Kernel: `reset_ctrl_pos`.
     fn set_min_seq(&self, ty: LruType, seq: u64, averages: &mut [Average; MAX_NR_TIERS]) {
         for (tier, average) in averages.iter_mut().enumerate() {
-            // One atomic swap reads the counter and sets it to 0, so that no page is lost that another thread counts
-            // at the same time.
+            // One atomic swap reads the counter and sets it to 0, so that a page that another thread counts at the
+            // same time is not lost.
             let take = |counters: &Counters| counters[ty as usize][tier].swap(0, Ordering::Relaxed);
             average.refaulted = (average.refaulted + take(&self.refaulted)) / 2;
             average.total = (average.total + take(&self.total)) / 2;
@@ -288,8 +290,8 @@ impl Mglru {
     /// Returns the highest tier whose folios are evicted. Folios of higher tiers are protected. Kernel:
     /// `get_tier_idx` (mm/vmscan.c).
     pub fn tier_to_evict(&self, ty: LruType) -> usize {
-        // A tier is protected when its rate of refaults is more than 3 / 2 of the rate of tier 0. The margin is there
-        // so that the decision does not change often.
+        // A tier is protected when its rate of refaults is more than 3 / 2 of the rate of tier 0. The factor 3 / 2
+        // keeps the decision from changing often.
         let sp = self.read_ctrl_pos(ty, 0..1, 2);
         let is_evicted = |&tier: &usize| positive_ctrl_err(sp, self.read_ctrl_pos(ty, tier..tier + 1, 3));
         (1..MAX_NR_TIERS).take_while(is_evicted).last().unwrap_or(0)

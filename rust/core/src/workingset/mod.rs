@@ -1,10 +1,10 @@
 //! Working-set detection. At the eviction of a folio, the slots of the folio record a shadow. At the refault of the
 //! folio, the shadow decides whether the folio becomes active.
 //!
-//! [`Lruvec`] has the state of one memcg on one node. [`Workingset`] is the rule in force. The classic rule measures
-//! the distance of a refault in evictions and activations. The rule of [`mglru`] counts generations. Both rules
-//! handle only swap-backed folios. The caller finds the lruvec for the memcg id in a shadow, and checks whether this
-//! memcg still exists.
+//! [`Lruvec`] has the state of one memcg on one node. [`Workingset`] is the rule that a subsystem uses. The classic
+//! rule measures the time between eviction and refault in evictions and activations. The rule of [`mglru`] measures
+//! this time in generations. Both rules handle only swap-backed folios. The caller finds the lruvec for the memcg id
+//! in a shadow, and checks whether this memcg still exists.
 
 mod lruvec;
 pub mod mglru;
@@ -23,16 +23,16 @@ const EVICTION_MASK_ANON: u64 = (1 << EVICTION_BITS) - 1;
 
 const _: () = assert!(anon_eviction_bits(NODES_SHIFT, SWP_TB_FLAGS_BITS) == EVICTION_BITS, "one width, two sums");
 
-/// Returns the number of bits for an age in the shadow of a file folio. The result is 64 without the bits for the
-/// mark, the workingset flag, the node and the memcg id.
+/// Returns the number of bits for an age in the shadow of a file folio. The result is 64 minus the bits for the mark
+/// of a shadow, the workingset flag, the node and the memcg id.
 ///
 /// Kernel: 64 - `EVICTION_SHIFT` (mm/workingset.c).
 pub const fn file_eviction_bits(nodes_shift: u32) -> u32 {
     64 - (1 + 1 + nodes_shift + MEM_CGROUP_ID_SHIFT)
 }
 
-/// Returns the number of bits for an age in the shadow of a swap-backed folio. Such a shadow has `flags_bits` bits
-/// less for the age, because the flags of the slot are in the same table entry.
+/// Returns the number of bits for an age in the shadow of a swap-backed folio. Such a shadow has `flags_bits` fewer
+/// bits for the age, because the flags of the slot are in the same table entry.
 ///
 /// Kernel: the width of `EVICTION_MASK_ANON` (mm/workingset.c).
 pub const fn anon_eviction_bits(nodes_shift: u32, flags_bits: u32) -> u32 {
@@ -57,7 +57,7 @@ pub const fn is_from_eviction(shadow: Shadow) -> bool {
     shadow.eviction != 0 || shadow.node != 0 || shadow.is_workingset
 }
 
-/// The properties of an evicted folio that the two rules read.
+/// The properties of an evicted folio that the classic rule and the rule of MGLRU read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FolioFacts {
     /// The number of pages of the folio.
@@ -84,10 +84,10 @@ impl FolioFacts {
     }
 }
 
-/// The memcg whose lruvec counts an eviction and decides at the refault. MGLRU always uses the memcg that owns the
-/// slot.
+/// The memcg whose lruvec counts an eviction and measures the distance at the refault. MGLRU always uses the memcg
+/// that owns the slot.
 ///
-/// Kernel: each version has one fixed choice.
+/// Kernel: each kernel version uses one of the two memcgs.
 #[derive(Clone, Copy, Debug)]
 pub enum RefaultLevel<'a> {
     /// The memcg that owns the slot, even if the limit of another memcg caused the eviction.
@@ -184,7 +184,7 @@ impl Workingset {
     /// Counts an eviction and returns the shadow for the folio's slots.
     ///
     /// `owner` is the lruvec, on the folio's node, of the folio's memcg or of the memcg's nearest ancestor whose id
-    /// is not released. Kernel: `workingset_eviction` (mm/workingset.c). Differs: the level is an argument.
+    /// is not released. Kernel: `workingset_eviction` (mm/workingset.c). Differs: the refault level is an argument.
     pub fn evict(self, folio: FolioFacts, owner: &Lruvec, level: RefaultLevel<'_>) -> Shadow {
         let lruvec = match (self, level) {
             (Self::Classic { .. }, RefaultLevel::ReclaimRoot(target)) => target,

@@ -1,4 +1,5 @@
-//! Tests of the bit widths, of an example with both refault levels, and of each possible result of a refault.
+//! Tests of the number of bits for an age, of an example with both refault levels, and of each possible result of a
+//! refault.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Workloads that exercise the allocator. `strategy` has the allocators that comparisons run, `replay` replays
-//! recorded workloads, and `stress` runs many threads.
+//! Workloads that exercise the allocator. `strategy` has the allocators that `swapcore compare` compares, `replay`
+//! replays recorded workloads, and `stress` lets many threads allocate and free slots.
 
 use crate::base::error::{Result, SwapError};
 

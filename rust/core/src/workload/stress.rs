@@ -27,7 +27,8 @@ pub struct StressSpec {
     pub seed: u64,
     /// Number of slots of all devices together.
     pub pages: u32,
-    /// Number of devices, 1..=8. The first two have equal priority, the others a lower priority.
+    /// Number of devices, 1..=8. The first two devices have equal priority, and the other devices have a lower
+    /// priority.
     pub devices: u32,
     /// Number of CPUs of the subsystem.
     pub nr_cpus: usize,
@@ -50,7 +51,8 @@ pub struct StressReport {
     pub dups: u64,
     /// Number of folios that the threads put into the swap cache.
     pub cached_folios: u64,
-    /// Number of slots in use after the drain. [`stress`] returns an error unless this number is 0.
+    /// Number of slots in use after the threads and [`stress`] freed all slots. [`stress`] returns an error unless
+    /// this number is 0.
     pub inuse_pages_end: u64,
     /// Number of slots that the allocator handed out while a thread owned the slot. [`stress`] returns an error
     /// unless this number is 0.
@@ -112,8 +114,8 @@ impl Hammer<'_> {
     fn step(&mut self, most_pages: usize) -> Result<()> {
         self.report.ops += 1;
         if self.rng.random_ratio(1, 512) {
-            // `most_pages` is 4/3 of a thread's share of the slots. All threads together therefore want more slots
-            // than the devices have for about a quarter of the time.
+            // `most_pages` is 4/3 of a thread's share of the slots. The random target is therefore above a thread's
+            // share for a quarter of the time, so that the devices are sometimes full.
             self.target_pages = self.rng.random_range(0..most_pages);
         }
         match self.rng.random_range(0..16) {
@@ -156,8 +158,8 @@ impl Hammer<'_> {
             self.keep(entry, order.nr_pages());
         }
         if nr < wanted {
-            // The devices have no free run left. The thread halves its target, because requests of all threads fail
-            // until some threads free slots.
+            // The devices have no free run left. The thread halves its target and frees slots, because the requests
+            // of all threads would fail otherwise.
             self.target_pages /= 2;
         }
         Ok(())
@@ -255,11 +257,11 @@ impl Hammer<'_> {
     }
 }
 
-/// Runs the threads, drains the devices, and checks every invariant. Errors: `Invariant` when a slot is lost or is
-/// handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) for bad parameters.
+/// Runs the threads, frees the slots that are left, and checks every invariant. Errors: `Invariant` when a slot is
+/// lost or is handed out twice; `OutOfRange`, `BadNrCpus` (EINVAL) for bad parameters.
 ///
-/// `keep_going` is called every 20 ms with no lock held. When `keep_going` returns false, the threads stop and the
-/// drain begins.
+/// `keep_going` is called every 20 ms with no lock held. When `keep_going` returns false, the threads stop before the
+/// end of the duration.
 pub fn stress(spec: &StressSpec, keep_going: impl FnMut() -> bool) -> Result<StressReport> {
     check_range("threads", spec.threads as u64, 1, 1024)?;
     check_range("devices", spec.devices.into(), 1, 8)?;
@@ -322,7 +324,7 @@ fn run_threads(spec: &StressSpec, shared: &Shared<'_>, mut keep_going: impl FnMu
     })
 }
 
-/// Frees the slots that only the swap cache holds. The threads have already freed all runs, and also the runs in
+/// Frees the slots that only the swap cache holds. The threads have already freed their own runs and the runs in
 /// `Shared::exchange`.
 fn drain_cache(swap: &Swap, spec: &StressSpec) -> Result<()> {
     let mut on_cpu = swap.on_cpu(CpuId((spec.seed % spec.nr_cpus as u64) as u16))?;

@@ -24,7 +24,8 @@ pub(crate) struct Entry {
     /// Number of the pool that has the page's data.
     pub(super) pool: u8,
     is_referenced: bool,
-    /// Whether the entry is on the list of the entry's group. Only a published entry is on a list.
+    /// Whether the entry is on the list of the entry's group. Only a published entry, which its slot names, is on a
+    /// list.
     pub(crate) is_listed: bool,
     /// Numbers of the next older and the next younger entry on the list.
     older: u32,
@@ -38,18 +39,19 @@ impl Entry {
         Self { swp, handle, css, bytes, pool, is_referenced: false, is_listed: false, older: NIL, younger: NIL }
     }
 
-    /// Returns what is charged for the entry.
+    /// Returns the amounts that are charged for the entry.
     pub(crate) fn compressed(&self) -> Compressed {
         let nr_incompressible_pages = i64::from(usize::from(self.bytes) == PAGE_SIZE);
         Compressed { nr_pages: 1, nr_incompressible_pages, bytes: self.bytes.into() }
     }
 }
 
-/// What is charged for entries: their pages and their compressed bytes. A negative number uncharges.
+/// The amounts that are charged for entries: their pages and their compressed bytes. A negative amount is an
+/// uncharge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Compressed {
     pub(crate) nr_pages: i64,
-    /// The part of `nr_pages` in pages that did not compress.
+    /// The number of those of `nr_pages` that did not compress.
     pub(crate) nr_incompressible_pages: i64,
     pub(crate) bytes: i64,
 }
@@ -106,14 +108,15 @@ struct Lru {
     /// The numbers of the entries in the order of age, the oldest entry first.
     by_age: IndexList,
     len: u64,
-    /// Number of the group's swap-ins that read from a device, minus the numbers that `consume_disk_swapins` has
-    /// subtracted. Kernel: `nr_disk_swapins`.
+    /// Number of the group's swap-ins that read from a device and that `consume_disk_swapins` has not subtracted yet.
+    /// Kernel: `nr_disk_swapins`.
     nr_disk_swapins: u64,
 }
 
 /// All entries and all lists. The caller of each function holds the lock of `Zswap::entries`.
 ///
-/// The number of an entry on a list is one less than the entry's [`ZswapId`], because a slot names no entry by 0.
+/// The number of an entry on a list is one less than the entry's [`ZswapId`], because the id 0 in a slot means no
+/// entry.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     records: Slab<Entry>,
@@ -135,8 +138,8 @@ impl Entries {
         id(self.records.insert(entry)?)
     }
 
-    /// Removes an entry from its list and frees the number of the entry. The memory of 64 entries is given back with
-    /// the last of these entries.
+    /// Removes an entry from its list and frees the number of the entry. Entries are stored in pieces of 64, and the
+    /// memory of a piece is given back when its last entry is removed, except for one spare piece.
     pub(super) fn remove(&mut self, id: ZswapId) -> Entry {
         self.unlink(number(id));
         self.records.remove(number(id))
@@ -176,9 +179,9 @@ impl Entries {
         }
     }
 
-    /// Moves the listed entries of a removed group to another group, ahead of the entries of that group, in their
-    /// order. Returns what is charged for the moved entries. Kernel: `memcg_reparent_list_lrus`; differs: each entry
-    /// names its group, so the move takes time for each entry.
+    /// Moves the listed entries of a removed group to the list of another group. There the moved entries keep their
+    /// order and are older than all other entries. Returns the amounts that are charged for the moved entries.
+    /// Kernel: `memcg_reparent_list_lrus`; differs: each entry names its group, so the function changes each entry.
     pub(super) fn reparent(&mut self, from: CssId, to: CssId) -> Compressed {
         let mut moved = Compressed::default();
         let Some(old) = remove_and_shrink(&mut self.lrus, &Some(from)) else { return moved };

@@ -1,5 +1,5 @@
-//! A map from slots to zswap entries, for slots without a virtual word. The map has leaves of 64 slots. A leaf exists
-//! while one of the leaf's slots has an entry.
+//! A map from slots to zswap entries, for slots of devices that are not virtual. The map has leaves of 64 slots. A
+//! leaf exists while one of the leaf's slots has an entry.
 
 use std::collections::HashMap;
 

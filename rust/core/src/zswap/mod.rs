@@ -1,6 +1,7 @@
-//! zswap keeps compressed pages in memory, before the pages are written to a device. This folder contains the entries
-//! of the pages, the pools with the compressed data, and the lists of entries by age. `datapath/zswap_store` decides
-//! whether a page may be stored, and `swapping/zswap_writeback` writes pages back to devices.
+//! zswap stores swapped-out pages compressed in memory instead of on a device, and may write them to a device later.
+//! This folder contains the entries of the pages, the pools with the compressed data, and the lists of entries by
+//! age. `datapath/zswap_store` decides whether a page may be stored, and `swapping/zswap_writeback` writes pages back
+//! to devices.
 
 mod entries;
 mod map;
@@ -136,7 +137,8 @@ pub(crate) enum PoorPage {
     Reject,
 }
 
-/// The error for a page that zswap does not store. The counter of one [`ZswapStat`] counts the reason.
+/// The error for a page that zswap does not store. The function that returns the error has counted the reason in a
+/// [`ZswapStat`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Rejected;
 
@@ -146,8 +148,8 @@ struct Dice {
     rng: ChaCha8Rng,
 }
 
-/// A part of the map from slots to entry numbers, for devices that are not virtual. One shard holds several trees of
-/// 2^14 slots.
+/// A part of the map from slots to entry numbers, for devices that are not virtual. One shard has the entries of
+/// several ranges of 2^14 slots; the kernel has one tree for each such range.
 type Shard = SpinMutex<Map>;
 
 /// The compressed cache of one subsystem. Kernel: the globals of `mm/zswap.c`.
@@ -175,8 +177,8 @@ pub struct Zswap {
     dice: SpinMutex<Option<Dice>>,
 }
 
-// All flags and counters are Relaxed, because flags and counters guard no other data. A lock orders the data of an
-// entry: the lock of the folio over the entry's slot, or the cluster lock under which the slot is freed.
+// Every access to a flag or a counter is Relaxed, because flags and counters guard no other data. A lock orders the
+// data of an entry: the lock of the folio over the entry's slot, or the cluster lock under which the slot is freed.
 impl Zswap {
     /// Makes zswap for `ram_pages` pages of RAM. Errors: `OutOfRange` (EINVAL) when a percentage is over 100.
     pub(crate) fn new(ram_pages: u64, options: Option<ZswapOptions>) -> Result<Self> {
@@ -204,8 +206,8 @@ impl Zswap {
     }
 
     /// Replaces the options. A new compressor gets a new pool. The old pool is removed when the old pool is empty.
-    /// Disabled zswap keeps stored pages, but stores no new page. Errors, with nothing changed: `OutOfRange`
-    /// (EINVAL).
+    /// When zswap is disabled, it keeps its stored pages but stores no new page. Errors, with nothing changed:
+    /// `OutOfRange` (EINVAL).
     pub fn set_options(&self, options: ZswapOptions) -> Result<()> {
         let options = options.check()?;
         *self.options.lock() = options;
@@ -225,7 +227,7 @@ impl Zswap {
         Ok(())
     }
 
-    /// Decides at random whether one kind of failure happens.
+    /// Decides at random whether an injected failure happens. `probability` selects the kind of failure.
     fn fails(&self, probability: impl Fn(&ZswapFaults) -> f64) -> bool {
         let roll = |dice: &mut Dice| dice.rng.random_bool(probability(&dice.faults));
         self.has_faults.load(Relaxed) && self.dice.lock().as_mut().is_some_and(roll)
@@ -243,9 +245,9 @@ impl Zswap {
         self.was_enabled.load(Relaxed)
     }
 
-    /// Returns whether any slot has an entry. The result is reliable for a slot while the caller holds the lock of
-    /// the slot's folio or of the slot's cluster. Under one of these locks, an entry is counted before the slot names
-    /// the entry, and is uncounted after the slot has dropped the entry.
+    /// Returns whether any slot has an entry. If the result is false, the slots whose folio or cluster the caller has
+    /// locked have no entry, because under one of these locks an entry is counted before its slot names it, and is
+    /// uncounted after its slot does not name it any more.
     #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.stat(ZswapStat::StoredPages) > 0
@@ -339,8 +341,8 @@ impl Zswap {
         if let Some(at) = pools.iter().position(|pool| pool.compressor == compressor) {
             pools[..=at].rotate_right(1);
         } else {
-            // A pool with pages stays, because entries name pools by number. A pool that another thread uses stays,
-            // because the thread may add an entry.
+            // Only old pools without pages are removed, because entries name their pool by number. A pool that
+            // another thread uses stays too, because this thread may add an entry.
             pools.retain(|pool| pool.nr_stored.load(Relaxed) > 0 || Arc::strong_count(pool) > 1);
             let number = (0..ZSWAP_POOLS_MAX as u8).find(|&number| pools.iter().all(|pool| pool.number != number))?;
             pools.insert(0, Arc::new(Zpool { number, compressor, memory, nr_stored: AtomicU64::new(0) }));
@@ -410,9 +412,9 @@ impl Zswap {
         self.entries.lock().list(id);
     }
 
-    /// Moves the listed entries of a removed group to another group; see [`Entries::reparent`]. `settle` gets what is
-    /// charged for these entries, with the lock of the entries held, so that no entry is freed before its charge
-    /// moved.
+    /// Moves the listed entries of a removed group to another group; see [`Entries::reparent`]. `settle` gets the
+    /// amounts that are charged for these entries and moves the charge. The lock of the entries is held during this
+    /// call, so that no entry is freed before its charge is moved.
     pub(crate) fn reparent(&self, from: CssId, to: CssId, settle: impl FnOnce(Compressed)) {
         let mut entries = self.entries.lock();
         settle(entries.reparent(from, to));
@@ -503,7 +505,7 @@ impl Zswap {
     }
 
     /// Returns the bytes of the memory for entries. 64 entries share a piece of memory, which exists while one of
-    /// the entries is in use; one piece more is kept.
+    /// these entries is in use; one unused piece is kept for reuse.
     pub fn entry_bytes(&self) -> u64 {
         self.entries.lock().totals().1
     }

@@ -1,4 +1,5 @@
-//! Helpers that the tests of several subjects share: subsystems, page contents, counters, address spaces and loads.
+//! Helpers that the tests of several subjects share: subsystems, page contents, counters, address spaces and loads by
+//! threads.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -127,9 +128,9 @@ pub(crate) fn page_of(tag: u64) -> Vec<u8> {
     }
 }
 
-/// Returns a function that returns whether the threads of a load must go on. The load runs for [`stress_time`]. If
-/// `is_enough` is false then, the load runs up to a minute more, because a thread on a busy machine may get no CPU
-/// time for seconds.
+/// Makes the end condition of a load: the returned function is true while the threads of the load must go on. The
+/// load runs for [`stress_time`]. While `is_enough` is false after this time, the load goes on for up to a minute
+/// more, because a thread on a busy machine may get no CPU time for seconds.
 pub(crate) fn load(is_enough: impl Fn() -> bool) -> impl Fn() -> bool {
     let start = Instant::now();
     let time = stress_time();

@@ -2,7 +2,8 @@
 //!
 //! Each module has the tests of one subject. `loom` and `shuttle` are separate binaries, because each of them
 //! compiles files of the core with its own atomics. The environment variable `SWAPCORE_STRESS_SECONDS` is the
-//! duration of each load by threads. `SWAPCORE_PROGRAMS` multiplies the number of random programs.
+//! duration of each load by threads. The environment variable `SWAPCORE_PROGRAMS` is a factor for the number of
+//! random programs.
 
 mod common;
 mod programs;

@@ -29,7 +29,8 @@ pub(crate) type Failures = BTreeMap<&'static str, u64>;
 pub(crate) struct Ground {
     pub(crate) hierarchy: Hierarchy,
     pub(crate) memcg: MemcgSwitches,
-    /// The options of the zswap behind a virtual device. With `None` the subsystem has no virtual device.
+    /// The options of zswap, which stores the pages of a virtual device. With `None` the subsystem has no virtual
+    /// device.
     pub(crate) zswap: Option<ZswapOptions>,
     /// If true, zswap and two devices with storage sometimes fail, and the devices are turned off and on. The value
     /// true requires `zswap`.
@@ -127,7 +128,8 @@ impl<'s> Machine<'s> {
         let Some(at) = self.pick(self.folios.len()) else { return };
         let (folio, tags) = &mut self.folios[at];
         let (page, nr_mapped) = (folio.pages().start as usize, folio.pages().len() as u32);
-        // The step skips a folio with slots or with other users, because a write to such a folio needs a copy.
+        // The step skips a folio that has slots or other users, because a program that writes to such a folio gets a
+        // copy of the folio (copy on write).
         if folio.folio().entry().is_some() || folio.folio().mapcount() != nr_mapped || nr_mapped == 0 {
             return;
         }
@@ -322,8 +324,8 @@ impl<'s> Machine<'s> {
             27 => self.remove_group(),
             28 => self.limit_group(),
             29 => drop(self.swap.shrink_swap_cache(self.rng.random_range(1..80), CPU)),
-            // Programs with failures leave this step out, because a slot with a reference and no folio prevents a
-            // swapoff.
+            // Programs with failures, which turn devices off, do not allocate slots without a folio, because such a
+            // slot with a reference prevents a swapoff.
             30 if !self.has_failures => self.alloc_bare(),
             30..36 => self.move_about(),
             36 => self.plan_faults(),

@@ -95,7 +95,7 @@ impl Tasks {
         Ok(())
     }
 
-    /// Forks a task. The child has no lock.
+    /// Forks a task. The mapping of the child is not locked.
     fn fork(&mut self, at: usize) -> Result<()> {
         let task = &self.0[at];
         if self.0.len() < MAX_TASKS {

@@ -1,5 +1,5 @@
 //! Replacements for modules of the core. The tests compile some files of the core with these replacements, so that
-//! the files use the locks and atomics of a model. The locks and atomics are in `crate::model`.
+//! the files use the locks and atomics of loom or shuttle. `crate::model` names these locks and atomics.
 
 /// The replacement for the core's module `base`.
 pub(crate) mod base {

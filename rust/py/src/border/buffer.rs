@@ -1,5 +1,5 @@
-//! Python buffers. The functions read bytes and numbers from buffers of the Python caller, and give the caller bytes
-//! and views of memory.
+//! Functions for Python buffers: they read bytes and numbers from buffers of the Python caller, and make bytes
+//! objects and buffer views for the caller.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -7,7 +7,8 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyMemoryView, PySlice};
+use swapcore::SwapError;
 
 use super::errors::Result;
 
@@ -36,6 +37,25 @@ pub(crate) fn page_numbers(ob: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     Ok(native(&buffer)?.to_vec(ob.py())?.into_iter().map(u64::from).collect())
 }
 
+/// Returns a byte of each of `nr_pages` pages that is not 0 when the access to the page is a write. Without `writes` no
+/// access is a write. Errors: EINVAL when the lengths differ.
+pub(crate) fn write_flags(py: Python<'_>, writes: Option<&Bound<'_, PyAny>>, nr_pages: usize) -> Result<Vec<u8>> {
+    let writes = writes.map_or_else(|| Ok(vec![0; nr_pages]), |writes| bytes_of(py, writes))?;
+    if writes.len() != nr_pages {
+        let (what, value, nr) = ("number of writes", writes.len() as i128, nr_pages as u64);
+        return Err(SwapError::OutOfRange { what, value, low: nr, high: nr }.into());
+    }
+    Ok(writes)
+}
+
+/// Returns bytes of zeros for a read to fill in. Errors: `NoMemory` (ENOMEM).
+pub(crate) fn zeroed_bytes(nr_bytes: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(nr_bytes).map_err(|_| SwapError::NoMemory(nr_bytes as u64))?;
+    bytes.resize(nr_bytes, 0);
+    Ok(bytes)
+}
+
 /// Copies the bytes of a buffer. The items of the buffer can have any type.
 pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(buffer) = PyBuffer::<u8>::get(data) {
@@ -46,17 +66,63 @@ pub(crate) fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<
     PyBuffer::<u8>::get(&bytes)?.to_vec(py)
 }
 
-/// Returns the bytes of 64-bit words in native byte order.
-pub(crate) fn bytes_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyBytes>> {
-    Ok(PyBytes::new_with(py, size_of_val(words), |bytes| {
-        bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+/// A writable buffer of the Python caller, as bytes in the order of memory. The items of the buffer can have any type.
+pub(crate) struct WritableBytes {
+    /// A `memoryview` of bytes.
+    view: Py<PyAny>,
+    nr_bytes: usize,
+}
+
+impl WritableBytes {
+    /// Takes a view of a buffer. Errors: TypeError when the object has no buffer, or its buffer is read-only or is not
+    /// C-contiguous.
+    pub(crate) fn get(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let view = PyMemoryView::from(data)?.into_any();
+        if view.getattr("readonly")?.is_truthy()? {
+            let kind = data.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("the buffer must be writable, and {kind} is read-only")));
+        }
+        let nr_bytes: usize = view.getattr("nbytes")?.extract()?;
+        // `cast` refuses a view without items, and no byte of such a view is ever written.
+        let view = if nr_bytes == 0 { view } else { view.call_method1("cast", ("B",))? };
+        Ok(Self { view: view.unbind(), nr_bytes })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nr_bytes
+    }
+
+    /// Copies `bytes` to the buffer, from byte `start` on. Errors: IndexError or BufferError when the buffer has
+    /// become shorter.
+    pub(crate) fn fill(&self, py: Python<'_>, start: usize, bytes: &[u8]) -> PyResult<()> {
+        let end = start + bytes.len();
+        let part = self.view.bind(py).get_item(PySlice::new(py, start as isize, end as isize, 1))?;
+        PyBuffer::<u8>::get(&part)?.copy_from_slice(py, bytes)
+    }
+}
+
+/// Returns a read-only `memoryview` with one item for each value. NumPy and pandas take the type of the items from the
+/// view. `N` is the size of an item, and `format` is the code of its type in the module `struct`.
+pub(crate) fn column<'py, const N: usize>(
+    py: Python<'py>,
+    format: &str,
+    items: impl ExactSizeIterator<Item = [u8; N]>,
+) -> Result<Bound<'py, PyAny>> {
+    let bytes = PyBytes::new_with(py, items.len() * N, |bytes| {
+        bytes.chunks_exact_mut(N).zip(items).for_each(|(to, item)| to.copy_from_slice(&item));
         Ok(())
-    })?)
+    })?;
+    Ok(PyMemoryView::from(&bytes)?.call_method1("cast", (format,))?)
+}
+
+/// Returns a read-only `memoryview` of uint64.
+pub(crate) fn column_of_words<'py>(py: Python<'py>, words: &[u64]) -> Result<Bound<'py, PyAny>> {
+    column(py, "Q", words.iter().map(|word| word.to_ne_bytes()))
 }
 
 /// Returns a writable buffer view with one dimension. `shape` has the number of items and the number of bytes of an
-/// item. `flags` are the fields that the consumer requests. The view has a reference to `owner`. The caller must keep
-/// `shape` in place while the view exists, because the view points to `shape`.
+/// item. `flags` are the flags with which the consumer of the view requests fields. The view has a reference to
+/// `owner`. The caller must keep `shape` in place while the view exists, because the view points to `shape`.
 pub(crate) fn view_of(
     owner: Bound<'_, PyAny>,
     address: *mut c_void,

@@ -9,8 +9,8 @@ use super::errors::{Error, Result};
 
 thread_local! {
     /// One element for each call of the binding that runs on this thread. The last element belongs to the innermost
-    /// call. An element has the exception that a hook raised during the call. A hook runs on the thread of the call
-    /// that caused the hook.
+    /// call. An element has the exception that a hook raised during the call, because a hook runs on the thread of
+    /// the call that caused it.
     static CALLS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -34,8 +34,8 @@ impl Drop for Call {
     }
 }
 
-/// Returns whether a hook raised an exception during the innermost call on this thread. A long call checks this
-/// function and ends early.
+/// Returns whether a hook raised an exception during the innermost call on this thread. A long call of the core asks
+/// this function from time to time, and ends early if the result is true.
 pub(crate) fn has_raised() -> bool {
     CALLS.with_borrow(|calls| calls.last().is_some_and(Option::is_some))
 }
@@ -50,8 +50,8 @@ pub(crate) fn keep(py: Python<'_>, error: PyErr) {
         }
         None => Some(error),
     });
-    // No call of the binding runs on this thread, because the drop of a handle ran the hook. The exception is
-    // therefore printed as unraisable.
+    // No call of the binding runs on this thread: the hook ran because a handle was dropped. No caller can get the
+    // exception, so Python prints it as unraisable.
     if let Some(error) = left {
         error.write_unraisable(py, None);
     }

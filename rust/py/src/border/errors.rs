@@ -20,7 +20,7 @@ mod py {
     pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
 }
 
-/// The error type of the binding's functions. PyO3 converts this error to a Python exception.
+/// The error type of the binding's functions. PyO3 converts an error of this type to a Python exception.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// An error that the core returned.

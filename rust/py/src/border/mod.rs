@@ -4,6 +4,7 @@
 mod macros;
 
 pub(crate) mod buffer;
+pub(crate) mod build;
 pub(crate) mod calls;
 pub(crate) mod convert;
 pub(crate) mod errors;

@@ -1,6 +1,6 @@
 //! Integer arguments. The caller can pass a Python int of any size. If the Rust type cannot hold the int, or the int
-//! is below the least value, the error is EINVAL with the name, value and limits of the argument. The core refuses
-//! values above the greatest value.
+//! is below the least value, the error is EINVAL with the name, value and limits of the argument. The core itself
+//! refuses an int that is above the greatest value and fits the Rust type.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -68,6 +68,7 @@ argument!(MaxPoolPercent(u32) = "max_pool_percent" in 0, 100);
 argument!(MemLimitBytes(u64) = "mem_limit_bytes" in 0, MOST);
 argument!(NrBytes(u64) = "number of bytes" in 0, MOST);
 argument!(NrCpus(usize) = "nr_cpus" in 1, MOST_CPU + 1);
+argument!(NrFilePages(u64) = "number of pages" in 1, swapcore::mm::FILE_PAGES_MAX);
 argument!(NrPages(u64) = "number of pages" in 1, MOST);
 argument!(NrRecords(usize) = "number of records" in 0, swapcore::base::limits::EVENT_RECORDS_MAX as u64);
 argument!(NrRuns(usize) = "number of runs" in 0, MOST);
@@ -111,7 +112,7 @@ pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<SizePages> {
     ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?.extract()
 }
 
-/// Size of the ghost that is on from the start, in slots; `None` for no such ghost.
+/// Size in slots of the ghost that a new `Swap` turns on at once; `None` if it turns no ghost on.
 pub(crate) struct VirtualPages(pub(crate) Option<u32>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for VirtualPages {

@@ -1,5 +1,5 @@
-//! Signals and progress of long calls that run detached from the interpreter. Such a call checks for signals, and may
-//! call the progress function of the Python caller.
+//! Signals and progress in long calls that run detached from the interpreter. Such a call checks for signals from
+//! time to time, and calls the progress function if the Python caller passed one.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,9 @@ use swapcore::SwapError;
 
 use super::calls::{detached, has_raised};
 use super::errors::{Error, Result};
+
+/// The number of bytes that are copied between two checks for signals.
+pub(crate) const PIECE_BYTES: usize = 1 << 18;
 
 /// Checks for signals during a long call that runs detached from the interpreter. The caller must hold no lock of the
 /// core, because a signal handler may call the core.
@@ -27,7 +30,8 @@ impl Signals {
     /// `Interrupted` when a hook raised an exception.
     pub(crate) fn check(&mut self) -> Result<()> {
         if has_raised() {
-            // The exception of the hook stays in `CALLS`, and the method of the binding raises this exception.
+            // The exception of the hook stays in `CALLS`. The method of the binding raises it in place of
+            // `Interrupted`.
             return Err(SwapError::Interrupted.into());
         }
         if self.looked.elapsed() < Duration::from_millis(20) {

@@ -1,4 +1,5 @@
-//! Python classes for entries of slots and runs and for batches of entries, and arguments that are entries.
+//! The Python classes `SwpEntry`, which names a slot or a run, and `SwapBatch`, which has many entries; and the
+//! conversion of arguments that are entries.
 
 pub(crate) mod args;
 pub(crate) mod batch;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString};
+use pyo3::types::{PyInt, PyString, PyType};
 use swapcore::storage::SwapStorage;
 use swapcore::{DeviceSpec, Discard};
 
@@ -24,9 +24,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
     type Error = PyErr;
 
     fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if ob.is_instance_of::<PyString>() || ob.is_instance_of::<PyInt>() {
-            let given = ob.repr()?;
-            return Err(PyTypeError::new_err(format!("give a storage, such as swapcore.Null({given}), not its size")));
+        if let Some(problem) = not_a_storage(&ob)? {
+            return Err(PyTypeError::new_err(problem));
         }
         if let Ok(storage) = ob.cast::<Storage>() {
             return Ok(Self::Storage(storage.get().storage.clone()));
@@ -36,6 +35,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
         {
             return Ok(Self::Storage(storage.get().storage.clone()));
         }
+        if !ob.hasattr("bad_pages")? {
+            let kind = ob.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("give a storage, such as swapcore.Zram(\"1G\"), not a {kind}")));
+        }
         Ok(Self::Geometry(DeviceSpec {
             bad_pages: number::bad_pages(&ob.getattr("bad_pages")?)?,
             is_rotational: ob.getattr("is_rotational")?.extract()?,
@@ -44,6 +47,25 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
             ..DeviceSpec::new(number::pages(&ob.getattr("pages")?)?)
         }))
     }
+}
+
+/// Returns the message for an argument that names or measures a storage and is no storage: a class, a name, a size.
+fn not_a_storage(ob: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    if let Ok(class) = ob.cast::<PyType>() {
+        let name = class.name()?;
+        return Ok(Some(format!("give an object, such as swapcore.Zram(\"1G\"), not the class {name}")));
+    }
+    if let Ok(text) = ob.cast::<PyString>()
+        && !text.to_cow()?.trim_start().starts_with(|letter: char| letter.is_ascii_digit())
+    {
+        let given = ob.repr()?;
+        return Ok(Some(format!("give a storage, such as swapcore.Zram(\"1G\"), not the text {given}")));
+    }
+    if ob.is_instance_of::<PyString>() || ob.is_instance_of::<PyInt>() {
+        let given = ob.repr()?;
+        return Ok(Some(format!("give a storage, such as swapcore.Null({given}), not its size")));
+    }
+    Ok(None)
 }
 
 impl StorageArg {

@@ -1,4 +1,4 @@
-//! `Storage`: the Python class for a storage, which keeps the page data of a device.
+//! `Storage`: the Python class for a storage. A storage keeps the page data of a device.
 
 pub(crate) mod argument;
 pub(crate) mod header;
@@ -30,7 +30,8 @@ impl Storage {
         Self { storage }
     }
 
-    /// Returns the storage of type `T`, or the one that this storage wraps. Errors: `UnknownName` (EINVAL).
+    /// Returns this storage if it has the type `T`, and otherwise the storage of type `T` that it wraps. Errors:
+    /// `UnknownName` (EINVAL).
     fn find<T: SwapStorage>(&self, what: &'static str, known: &str) -> Result<&T> {
         let no_such = || SwapError::UnknownName { what, name: self.storage.kind().into(), known: known.into() };
         Ok(self.storage.find_storage().ok_or_else(no_such)?)

@@ -12,16 +12,18 @@ use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::batch::SwapBatch;
 use crate::slots::entry::SwpEntry;
 
-/// The number of slots from which a batch runs detached from the interpreter. Such a batch takes about 50 us or more.
+/// A call for a batch of at least this number of slots runs detached from the interpreter. Such a call takes about 50
+/// us or more.
 pub(crate) const DETACH_SLOTS: usize = 16_384;
 
-/// The number of slots after which a long allocation checks for signals. This number of slots takes a few
-/// milliseconds.
+/// The number of slots after which a long allocation checks for signals. The allocation of this number of slots takes
+/// a few milliseconds.
 const SIGNAL_SLOTS: usize = 1 << 20;
 
 impl Swap {
     /// Allocates runs in pieces and returns the number of allocated runs. Between two pieces no lock is held and
-    /// signals are checked. If a signal handler raises an exception, all runs are freed.
+    /// signals are checked. If a signal handler raises an exception, the runs that were allocated before it are
+    /// freed.
     fn alloc_interruptible(&self, order: Order, cpu: CpuId, out: &mut [swapcore::SwpEntry]) -> Result<usize> {
         let mut taken = 0;
         for piece in out.chunks_mut((SIGNAL_SLOTS >> order.get()).max(1)) {
@@ -78,8 +80,8 @@ impl Swap {
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = self.cpu(cpu)?;
-        // `n` is limited to the number of runs that fit in all slots, plus one. The extra run makes a too large
-        // request fail as without the limit.
+        // `n` is limited to the number of runs that fit in all slots, plus one. With one run more than fit, a request
+        // that is too large still fails.
         let n = n.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
         let mut entries = vec![swapcore::SwpEntry::NONE; n];
         let nr = if n << order.get() < DETACH_SLOTS {

@@ -7,7 +7,7 @@ use swapcore::table::Backing;
 use super::Swap;
 use crate::border::calls::detached;
 use crate::border::errors::Result;
-use crate::border::number::{self, Cpu};
+use crate::border::number::{Cpu, NrSlots};
 use crate::device::SwapDevice;
 use crate::folio::Folio;
 use crate::slots::args::EntryArg;
@@ -28,14 +28,9 @@ pub(super) fn backing_dict<'py>(py: Python<'py>, backing: Backing, nr_pages: u32
 #[pymethods]
 impl Swap {
     #[doc = stub!(Swap.backing)]
-    #[pyo3(signature = (entry, nr = 1))]
-    fn backing<'py>(
-        &self,
-        py: Python<'py>,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots)] nr: u32,
-    ) -> Result<Bound<'py, PyDict>> {
-        let (backing, nr_pages) = self.on_cpu(None)?.backing(entry.entry(), nr)?;
+    #[pyo3(signature = (entry, nr = None))]
+    fn backing<'py>(&self, py: Python<'py>, entry: EntryArg<'_>, nr: Option<NrSlots>) -> Result<Bound<'py, PyDict>> {
+        let (backing, nr_pages) = self.on_cpu(None)?.backing(entry.entry(), entry.nr_pages(nr))?;
         backing_dict(py, backing, nr_pages)
     }
 

@@ -33,6 +33,22 @@ impl Swap {
         Ok([("max_pages", resize.max_pages), ("limit_pages", resize.limit_pages)].into_py_dict(py)?)
     }
 
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        // Hooks refer to the subsystem in most programs, and this circle of references is cut here.
+        self.swap.set_policy(None);
+        py.detach(|| self.swap.swapoff_all());
+    }
+
     #[doc = stub!(Swap.swapon)]
     #[pyo3(signature = (storage, *, priority = None, discard = None))]
     fn swapon(

@@ -12,7 +12,7 @@ use crate::border::convert;
 use crate::border::errors::{Error, Result};
 use crate::border::number::{self, Cpu, NrSlots, OrdersMask, PageCluster};
 use crate::border::signals::for_each;
-use crate::folio::Folio;
+use crate::folio::{Folio, FolioLock};
 use crate::memcg::MemCgroup;
 use crate::slots::args::{EntryArg, runs};
 use crate::slots::entry::SwpEntry;
@@ -32,7 +32,7 @@ fn raise_with<T>(py: Python<'_>, error: PyErr, folios: Vec<Folio>) -> Result<T> 
 /// The arguments of a swap-in.
 #[derive(Clone, Copy)]
 struct SwapinArgs {
-    /// The mask of orders, `None` for the default.
+    /// The mask of orders that the caller passed, or `None`.
     orders: Option<Orders>,
     cpu: CpuId,
     faulting: CssId,
@@ -50,7 +50,8 @@ impl Swap {
         Ok(SwapinArgs { orders, cpu: self.cpu(cpu)?, faulting: MemCgroup::css_of(memcg, &self.swap)? })
     }
 
-    /// Returns the parameters of a swap-in of `nr_pages` slots. Without a mask of orders the device decides.
+    /// Returns the parameters of a swap-in of `nr_pages` slots. If the caller passed no mask of orders,
+    /// [`swapcore::Swap::default_orders`] chooses the orders.
     fn swapin(&self, entry: swapcore::SwpEntry, nr_pages: u32, args: SwapinArgs) -> swapcore::Result<Swapin<'_>> {
         let SwapinArgs { orders, cpu, faulting } = args;
         let orders = orders.map_or_else(|| self.swap.default_orders(entry, nr_pages, cpu), Ok)?;
@@ -182,12 +183,24 @@ impl Swap {
     #[pyo3(signature = (folio, order = 0, *, cpu = None))]
     fn folio_split(
         &self,
+        py: Python<'_>,
         folio: &Bound<'_, Folio>,
         #[pyo3(from_py_with = number::order)] order: u64,
         cpu: Option<Cpu>,
     ) -> Result<Vec<Folio>> {
         let (order, cpu) = (convert::order(order)?, self.cpu(cpu)?);
-        Ok(self.own_folio(folio)?.folio.split(order, cpu)?.into_iter().map(Folio::new).collect())
+        let folio = &self.own_folio(folio)?.folio;
+        let (result, raised) = py.detach(|| watched(|| folio.split(order, cpu)));
+        match raised {
+            None => Ok(result?.into_iter().map(Folio::new).collect()),
+            Some(error) => raise_with(py, error, result.into_iter().flatten().map(Folio::new).collect()),
+        }
+    }
+
+    #[doc = stub!(Swap.locked)]
+    fn locked(&self, folio: &Bound<'_, Folio>) -> Result<FolioLock> {
+        self.own_folio(folio)?;
+        Ok(FolioLock::new(folio.clone().unbind()))
     }
 
     #[doc = stub!(Swap.folio_migrate)]

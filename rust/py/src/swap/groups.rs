@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use swapcore::memcg::MemcgPolicy;
 
 use super::Swap;
 use super::hooks::Hooks;
-use crate::border::buffer::bytes_of_words;
+use crate::border::buffer::column_of_words;
 use crate::border::errors::Result;
 use crate::border::number::Swappiness;
 use crate::memcg::MemCgroup;
@@ -41,8 +40,8 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.swap_ages)]
-    fn swap_ages<'py>(&self, py: Python<'py>, group: &Bound<'_, MemCgroup>) -> Result<Bound<'py, PyBytes>> {
+    fn swap_ages<'py>(&self, py: Python<'py>, group: &Bound<'_, MemCgroup>) -> Result<Bound<'py, PyAny>> {
         let css = MemCgroup::css_of(Some(group), &self.swap)?;
-        bytes_of_words(py, &py.detach(|| self.swap.swap_ages(css))?)
+        column_of_words(py, &py.detach(|| self.swap.swap_ages(css))?)
     }
 }

@@ -53,7 +53,8 @@ fn misspelt_hook(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
 /// The hooks of a Python object, as bound methods. The field of a hook is `None` if the object lacks the hook.
 #[derive(Debug)]
 pub(crate) struct Hooks {
-    /// The reference is weak, because the subsystem owns the hooks and a strong reference would keep it alive.
+    /// The reference is weak, because the subsystem owns the hooks and a strong reference back would keep the
+    /// subsystem alive.
     swap: Weak<swapcore::Swap>,
     on_swap_charge: Option<Py<PyAny>>,
     on_dead_owner: Option<Py<PyAny>>,
@@ -93,7 +94,8 @@ impl Hooks {
     }
 
     /// Calls a hook with a group. Returns `None`, which means no answer, if there is no hook, if the group is freed,
-    /// or if the hook raises an exception. The exception is stored, and the call of the binding raises it later.
+    /// or if the hook raises an exception. The exception is stored, and the method of the binding that caused the
+    /// hook raises it at its end.
     fn ask<T>(
         &self,
         hook: Option<&Py<PyAny>>,

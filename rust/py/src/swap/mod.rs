@@ -18,11 +18,12 @@ use swapcore::{Config, Profile, SwapError, Workers};
 
 use crate::border::convert;
 use crate::border::errors::Result;
-use crate::border::number::{self, Cpu, VirtualPages};
+use crate::border::number::{self, Cpu, NrFilePages, VirtualPages};
 use crate::device::SwapDevice;
 use crate::folio::Folio;
 use crate::memcg::MemCgroup;
 use crate::mm::Mm;
+use crate::shmem::Shmem;
 use crate::zswap::{ZswapArg, ZswapHandle};
 
 #[doc = stub!(Swap)]
@@ -33,7 +34,7 @@ pub(crate) struct Swap {
 }
 
 impl Swap {
-    /// Takes the local lock of the CPU that an argument selects.
+    /// Takes the local lock of the CPU that the argument `cpu` selects.
     #[inline]
     fn on_cpu(&self, cpu: Option<Cpu>) -> Result<swapcore::OnCpu<'_>> {
         Ok(self.swap.on_cpu(self.cpu(cpu)?)?)
@@ -48,11 +49,7 @@ impl Swap {
     }
 
     fn own(&self, device: &SwapDevice) -> Result<Arc<swapcore::SwapDevice>> {
-        let live = device.live()?;
-        if !Arc::ptr_eq(&device.swap, &self.swap) {
-            return Err(SwapError::ForeignDevice(live.ty().0).into());
-        }
-        Ok(live)
+        device.live_in(&self.swap)
     }
 
     /// Returns the Rust value of a Python `Folio`. Errors: `ForeignFolio` (EINVAL) when the folio belongs to another
@@ -123,8 +120,14 @@ impl Swap {
 
     #[doc = stub!(Swap.mm)]
     #[pyo3(signature = (memcg = None))]
-    fn mm(&self, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Mm> {
-        Mm::new(&self.swap, MemCgroup::css_of(memcg, &self.swap)?)
+    fn mm(&self, py: Python<'_>, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Py<Mm>> {
+        Mm::in_group(py, &self.swap, MemCgroup::css_of(memcg, &self.swap)?)
+    }
+
+    #[doc = stub!(Swap.shmem)]
+    #[pyo3(signature = (nr_pages, *, order = 0))]
+    fn shmem(&self, nr_pages: NrFilePages, #[pyo3(from_py_with = number::order)] order: u64) -> Result<Shmem> {
+        Shmem::new(&self.swap, nr_pages.0, convert::order(order)?)
     }
 
     #[doc = stub!(Swap.run_workers)]

@@ -2,8 +2,8 @@
 //! clusters.
 
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyBytes, PyDict};
-use swapcore::base::event::{EventKind, EventRecord};
+use pyo3::types::{IntoPyDict, PyDict};
+use swapcore::base::event::EventRecord;
 use swapcore::cluster::ListId;
 use swapcore::show::dump::DeviceDump;
 use swapcore::table::{EntryKind, SwapTableEntry};
@@ -11,10 +11,11 @@ use swapcore::table::{EntryKind, SwapTableEntry};
 use super::Swap;
 use super::alloc::DETACH_SLOTS;
 use super::backing::backing_dict;
-use crate::border::buffer::bytes_of_words;
+use crate::border::buffer::{column, column_of_words};
 use crate::border::errors::Result;
-use crate::border::number::{self, NrRecords};
+use crate::border::number::{NrRecords, NrSlots};
 use crate::device::all_memory_dict;
+use crate::memcg::MemCgroup;
 use crate::slots::args::{EntriesArg, EntryArg};
 use crate::slots::entry::SwpEntry;
 
@@ -68,17 +69,16 @@ fn hints_dict<'py>(py: Python<'py>, hints: &[swapcore::SwpEntry]) -> Result<Boun
     Ok(hints.map(|(order, hint)| (order, (hint.ty().0, hint.offset().0))).into_py_dict(py)?)
 }
 
-/// Returns a dict with one column for each field of the event records. A column is bytes in native byte order.
+/// Returns a dict with one column for each field of the event records, and the number of lost records.
 fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    let column = |name: &str, bytes: Vec<u8>| dict.set_item(name, PyBytes::new(py, &bytes));
-    column("time_ns", records.iter().flat_map(|record| record.time_ns.to_ne_bytes()).collect())?;
-    column("entry", records.iter().flat_map(|record| record.entry.value().to_ne_bytes()).collect())?;
-    column("kind", records.iter().map(|record| record.kind as u8).collect())?;
-    column("order", records.iter().map(|record| record.order.get()).collect())?;
-    column("cpu", records.iter().flat_map(|record| record.cpu.0.to_ne_bytes()).collect())?;
-    column("errno", records.iter().flat_map(|record| record.errno.to_ne_bytes()).collect())?;
-    dict.set_item("kinds", EventKind::NAMES)?;
+    let rows = || records.iter();
+    dict.set_item("time_ns", column(py, "Q", rows().map(|row| row.time_ns.to_ne_bytes()))?)?;
+    dict.set_item("entry", column(py, "Q", rows().map(|row| row.entry.value().to_ne_bytes()))?)?;
+    dict.set_item("kind", column(py, "B", rows().map(|row| [row.kind as u8]))?)?;
+    dict.set_item("order", column(py, "B", rows().map(|row| [row.order.get()]))?)?;
+    dict.set_item("cpu", column(py, "H", rows().map(|row| row.cpu.0.to_ne_bytes()))?)?;
+    dict.set_item("errno", column(py, "i", rows().map(|row| row.errno.to_ne_bytes()))?)?;
     dict.set_item("nr_lost", nr_lost)?;
     Ok(dict)
 }
@@ -93,8 +93,10 @@ impl Swap {
         // A real slot that backs a virtual slot has no reference count, so its count is shown as 0.
         let count = if word.kind() == EntryKind::Pointer { 0 } else { on_cpu.swap_count(entry)? };
         let backing = on_cpu.backing(entry, 1)?;
+        let css = on_cpu.slot_group(entry)?;
         drop(on_cpu);
         let slot = slot_dict(py, word, count)?;
+        slot.set_item("memcg", css.and_then(|css| MemCgroup::of(&self.swap, css)))?;
         if let Some(owner) = word.owner() {
             slot.set_item("owner", SwpEntry::single(owner))?;
             slot.set_item("cache_only", word.is_cache_only_pointer())?;
@@ -105,7 +107,7 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.lookup_many)]
-    fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyBytes>> {
+    fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyAny>> {
         let entries = entries.entries();
         let look = || {
             let mut on_cpu = self.on_cpu(None)?;
@@ -113,7 +115,7 @@ impl Swap {
             words.collect::<Result<Vec<u64>>>()
         };
         let words = if entries.len() >= DETACH_SLOTS { py.detach(look)? } else { look()? };
-        bytes_of_words(py, &words)
+        column_of_words(py, &words)
     }
 
     #[doc = stub!(Swap.swap_count)]
@@ -122,12 +124,9 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.zero_batch)]
-    fn zero_batch(
-        &self,
-        entry: EntryArg<'_>,
-        #[pyo3(from_py_with = number::nr_slots)] nr_max: u32,
-    ) -> Result<(bool, u32)> {
-        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), nr_max)?)
+    #[pyo3(signature = (entry, nr = None))]
+    fn zero_batch(&self, entry: EntryArg<'_>, nr: Option<NrSlots>) -> Result<(bool, u32)> {
+        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), entry.nr_pages(nr))?)
     }
 
     #[doc = stub!(Swap.record_events)]

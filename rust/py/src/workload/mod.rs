@@ -1,4 +1,4 @@
-//! Recorded workloads, the strategies that replay them, and the stress run.
+//! Recorded workloads, the strategies (slot allocators) that replay them, and the stress run.
 
 pub(crate) mod accesses;
 pub(crate) mod strategy;

@@ -1,5 +1,5 @@
-//! `Strategy`: an allocator that replays a workload. The allocator is part of the core or is written in Python, and
-//! has the core's trait `Strategy`.
+//! `Strategy`: the Python class for a slot allocator on which recorded workloads are replayed. The allocator is part
+//! of the core, or it is a Python object in a wrapper that implements the core's trait `Strategy`.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -159,8 +159,9 @@ impl Strategy {
         }
     }
 
-    /// Runs a call with the allocator. An allocator of the core runs detached from the interpreter. A Python strategy
-    /// stays attached, because otherwise each call of a Python method would have to attach again.
+    /// Runs a call with the allocator. An allocator of the core runs detached from the interpreter. For a strategy
+    /// written in Python the call stays attached, because otherwise each call of a Python method would have to attach
+    /// again.
     pub(crate) fn drive<T: Send>(
         &self,
         py: Python<'_>,

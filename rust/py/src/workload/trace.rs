@@ -1,4 +1,5 @@
-//! `Trace`: a recorded workload. A replay runs the trace through a strategy, or with folios that have data.
+//! `Trace`: a recorded workload. A replay runs the trace through a strategy, which is a slot allocator, or swaps
+//! folios with data out and in.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;

@@ -1,10 +1,9 @@
 //! Memory for compressed pages, as objects of fixed sizes in zspages. A zspage is a group of pages that hold objects
-//! of one size. A size class defines the size of the objects in the class, and the number of pages of each zspage in
-//! the class.
+//! of one size. A size class determines the size of its objects, and the number of pages in each of its zspages.
 //!
-//! A spin lock per class protects the free objects, and a shared lock per zspage protects the stored data. No thread
-//! waits for a lock of one kind while the thread holds a lock of the other kind. [`Pool::compact`] holds a class lock
-//! and only tries the locks of two zspages.
+//! A spin lock per class protects the free objects, and a reader-writer lock per zspage protects the stored data. No
+//! thread waits for a lock of one kind while the thread holds a lock of the other kind: [`Pool::compact`], which
+//! holds a class lock, only tries the locks of two zspages.
 
 mod zspage;
 
@@ -19,13 +18,13 @@ use crossbeam_utils::CachePadded;
 pub(crate) use zspage::Full;
 use zspage::{Class, Memory, Spare};
 
-/// The name of an object in 47 bits: the number of the class, the number of the zspage, and the index of the object
-/// in the zspage. Kernel: the handle that `zs_malloc` returns.
+/// The name of an object, which fits in 47 bits: the number of the class, the number of the zspage, and the index of
+/// the object in the zspage. Kernel: the handle that `zs_malloc` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Handle(u64);
 
 impl Handle {
-    /// Number of bits of [`Handle::bits`].
+    /// Number of bits of the value of [`Handle::bits`].
     pub(crate) const BITS: u32 = 32 + 8 + 7;
 
     fn new(class: usize, zspage: u32, object: usize) -> Self {
@@ -73,8 +72,8 @@ pub(crate) struct PoolTotals {
     pub(crate) nr_compacted_pages: u64,
 }
 
-/// Objects in size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is one piece, so that a read of
-/// an object needs no copy of several parts.
+/// Memory for objects, divided into size classes. Kernel: `struct zs_pool`; differs: the memory of a zspage is
+/// contiguous, so that no object lies in several parts that a read would have to copy together.
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Classes,
@@ -86,8 +85,8 @@ pub(crate) struct Pool {
     nr_compacted_pages: AtomicU64,
 }
 
-// Every counter is Relaxed, because the counters guard no other data. The class locks order the memory that the
-// counters count.
+// Accesses to counters are Relaxed, because no thread concludes anything about other memory from a counter. The class
+// locks order the accesses to the memory whose pages the counters count.
 impl Pool {
     /// Makes an empty pool that never has more than `most_pages` pages. `u64::MAX` means no limit.
     pub(crate) fn new(most_pages: u64) -> Self {
@@ -105,28 +104,30 @@ impl Pool {
         self.nr_pages.load(Relaxed)
     }
 
-    /// Returns the largest number of pages that the pool may have; `u64::MAX` without a limit.
+    /// Returns the limit of the pool, which is the largest number of pages that the pool may have; `u64::MAX` means
+    /// no limit.
     pub(crate) fn most_pages(&self) -> u64 {
         self.most_pages.load(Relaxed)
     }
 
-    /// Changes the largest number of pages. A pool that has more pages keeps its objects, and takes no new object.
+    /// Sets the limit of the pool, in pages. A pool that has more pages than the limit keeps its objects, and takes
+    /// no new object.
     pub(crate) fn set_most_pages(&self, most_pages: u64) {
         self.most_pages.store(most_pages, Relaxed);
     }
 
-    /// Lets the largest number of pages that the pool ever had start again at the present number. Kernel: a write to
-    /// zram's `mem_used_max`.
+    /// Sets the recorded largest number of pages to the present number of pages. Kernel: a write to zram's
+    /// `mem_used_max`.
     pub(crate) fn restart_nr_pages_max(&self) {
         self.nr_pages_max.store(self.nr_pages(), Relaxed);
     }
 
-    /// Lets the count of pages that compaction has freed start again at 0.
+    /// Sets the count of pages that compaction has freed to 0.
     pub(crate) fn restart_nr_compacted_pages(&self) {
         self.nr_compacted_pages.store(0, Relaxed);
     }
 
-    /// Returns the largest data in bytes that an object smaller than a page can hold.
+    /// Returns the largest number of data bytes that an object smaller than a page can hold.
     pub(crate) fn data_bytes_max(&self) -> usize {
         self.sizes.data_bytes_max()
     }
@@ -135,7 +136,8 @@ impl Pool {
     #[inline]
     pub(crate) fn store(&self, owner: u32, data: &[u8]) -> Result<Handle, Full> {
         // The pool has more pages than its limit only after the limit was lowered. An object is then refused even if
-        // a zspage has room, as in the kernel. The first comparison spares a pool without a limit the second load.
+        // a zspage has a free object, as in the kernel. The test for `u64::MAX` comes first, because a pool without a
+        // limit then does not load `nr_pages`.
         let most_pages = self.most_pages();
         if most_pages != u64::MAX && self.nr_pages() > most_pages {
             return Err(Full::Limit);
@@ -169,9 +171,9 @@ impl Pool {
         Ok(Handle::new(class, zspage, object))
     }
 
-    /// Calls `body` with the `bytes` bytes of an object, in place. `still_there` is called first, under the lock that
-    /// prevents a move or an overwrite of the object. Returns `None` without a call of `body` when `still_there`
-    /// returns false or the zspage is freed. Kernel: `zs_obj_read_begin`.
+    /// Calls `body` with the `bytes` bytes of an object, in place. Before that, `still_there` is called under the
+    /// lock of the zspage, which prevents that the object is moved or overwritten. Returns `None` without a call of
+    /// `body` when `still_there` returns false or the zspage is freed. Kernel: `zs_obj_read_begin`.
     #[inline]
     pub(crate) fn read<R>(
         &self,
@@ -187,8 +189,8 @@ impl Pool {
         still_there().then(|| body(&memory[start..start + bytes]))
     }
 
-    /// Frees an object with `bytes` bytes of data. The call never waits for the lock of a zspage, which a thread
-    /// holds while the thread copies data. Kernel: `zs_free`.
+    /// Frees an object with `bytes` bytes of data. The call does not take the lock of a zspage, which other threads
+    /// hold while they copy data, so it never waits for such a copy. Kernel: `zs_free`.
     pub(crate) fn free(&self, handle: Handle, bytes: usize) {
         let mut held = self.classes[handle.class()].lock();
         held.nr_objects -= 1;
@@ -200,11 +202,12 @@ impl Pool {
         }
     }
 
-    /// Moves objects from the emptiest zspages to the fullest zspages and frees the zspages that become empty and the
-    /// spare memory. Returns the number of freed pages, without the pages of the spare memory.
+    /// Moves objects from the emptiest zspages to the fullest zspages, and frees the zspages that become empty. Also
+    /// frees the spare memory, which the pool keeps for reuse. Returns the number of freed pages, without the pages
+    /// of the spare memory.
     ///
-    /// `moved` receives the owner, the old handle and the new handle, and returns whether the owner now names the new
-    /// handle. Kernel: `zs_compact`.
+    /// `moved` is called for each object with the object's owner, old handle and new handle. `moved` makes the owner
+    /// use the new handle, and returns whether it did so. Kernel: `zs_compact`.
     pub(crate) fn compact(&self, moved: impl Fn(u32, Handle, Handle) -> bool) -> u64 {
         let pages = self.classes.iter().enumerate().map(|(i, class)| self.compact_class(i, class, &moved)).sum();
         self.release_spare();
@@ -219,8 +222,8 @@ impl Pool {
             let mut held = class.lock();
             let Some((from, to)) = held.ends().filter(|_| held.can_compact()) else { return pages };
             let Some(from_memory) = held.memory_of(from) else { return pages };
-            // The locks of both zspages are only tried, because the current thread holds a class lock and must not
-            // wait. A zspage that another thread uses stays unchanged until a later compaction.
+            // The locks of both zspages are only tried, because this thread holds a class lock and must not sleep. A
+            // zspage that another thread uses stays unchanged until a later compaction.
             let Ok(from_bytes) = from_memory.try_write() else { return pages };
             let mut nr_moved = 0;
             for object in 0..nr_objects {
@@ -262,8 +265,8 @@ impl Pool {
         drop(spare);
     }
 
-    /// Returns the bytes that the pool takes beside the pages of its zspages: the records of the zspages, and the
-    /// memory that the pool keeps for reuse.
+    /// Returns the bytes that the pool takes in addition to the pages of its zspages: the records of the zspages, and
+    /// the spare memory, which the pool keeps for reuse.
     pub(crate) fn kept_bytes(&self) -> u64 {
         let records: u64 = self.classes.iter().map(|class| class.lock().record_bytes()).sum();
         records + self.spare.lock().bytes()
@@ -303,12 +306,12 @@ impl Pool {
         Ok(Arc::new(RwLock::new(bytes.into())))
     }
 
-    /// Keeps the memory of a freed zspage for reuse, or frees the memory. A late reader may still hold a reference to
-    /// the memory. The `still_there` of such a reader returns false.
+    /// Keeps the memory of a freed zspage for reuse, or frees the memory. A late reader of a freed object can still
+    /// hold a reference to the memory; the `still_there` of this reader returns false, so it does not use the bytes.
     fn give_back(&self, nr_pages: usize, memory: Memory) {
         self.nr_pages.fetch_sub(nr_pages as u64, Relaxed);
-        // `keep` returns the memory when the spare memory is at the limit. The memory is then freed after the lock of
-        // `spare` is released.
+        // `keep` returns the memory when the spare memory has reached its limit. The memory is then freed in the next
+        // statement, after the lock of `spare` is released.
         let too_much = self.spare.lock().keep(nr_pages, memory);
         drop(too_much);
     }
@@ -318,7 +321,7 @@ impl Pool {
 pub(super) const HANDLE_SIZE: usize = 8;
 /// Largest number of pages of a zspage. Kernel: `CONFIG_ZSMALLOC_CHAIN_SIZE`.
 pub(super) const CHAIN_PAGES_MAX: usize = 8;
-/// Number of object sizes before sizes are merged into classes. Kernel: `ZS_SIZE_CLASSES`.
+/// Number of object sizes. Sizes with equal geometry are then merged into one class. Kernel: `ZS_SIZE_CLASSES`.
 pub(super) const NR_SIZES: usize = 255;
 /// Largest number of objects of a zspage. A test checks this limit for every class.
 pub(super) const OBJECTS_MAX: usize = 256;
@@ -326,7 +329,8 @@ pub(super) const OBJECTS_MAX: usize = 256;
 const SIZE_MIN: usize = 32;
 const SIZE_STEP: usize = 16;
 
-/// Layout of a zspage of a class. Kernel: `struct size_class`.
+/// The geometry of a class: the size and the number of the objects of a zspage, and the number of its pages. Kernel:
+/// `struct size_class`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
     /// Size of an object in bytes.
@@ -338,17 +342,17 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// Chooses the number of pages of a zspage (the chain) with the least waste in whole percent, and the shortest
-    /// chain among chains of equal waste. The waste is compared in percent, because this rule gives the numbers of
-    /// classes that the kernel's documentation lists for each chain. A comparison of the waste in bytes gives other
-    /// numbers.
+    /// Chooses the number of pages of a zspage (the chain length): the number with the least waste in whole percent,
+    /// and of several such numbers the smallest. The waste is compared in percent, because this comparison gives, for
+    /// each chain length, the number of classes that the kernel's documentation lists. A comparison of the waste in
+    /// bytes gives other numbers.
     fn of(size_bytes: usize, chain_pages_max: usize) -> Self {
         let used_percent = |pages: usize| pages * PAGE_SIZE / size_bytes * size_bytes * 100 / (pages * PAGE_SIZE);
         let nr_pages = (1..=chain_pages_max).min_by_key(|&pages| Reverse(used_percent(pages))).unwrap_or(1);
         Self { size_bytes, nr_pages, nr_objects: nr_pages * PAGE_SIZE / size_bytes }
     }
 
-    /// Returns whether an object is a whole page. Such an object has no owner in front of the data.
+    /// Returns whether an object fills a whole page. Such an object does not store its owner in front of the data.
     pub(super) fn is_huge(self) -> bool {
         self.nr_objects == 1
     }
@@ -358,7 +362,8 @@ impl Geometry {
     }
 }
 
-/// The distinct classes in the order of object size, largest size first, and the class of each size.
+/// The distinct classes, in descending order of object size, and for each object size the class that holds objects of
+/// that size.
 #[derive(Debug)]
 pub(super) struct Classes {
     pub(super) distinct: Vec<Geometry>,
@@ -366,8 +371,8 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// Makes the classes. Sizes with equal numbers of pages and of objects in a zspage share the class of the largest
-    /// of these sizes. Kernel: `zs_create_pool`.
+    /// Makes the classes. Object sizes for which a zspage has the same number of pages and the same number of objects
+    /// share one class, which has the largest of these sizes. Kernel: `zs_create_pool`.
     pub(super) fn new(chain_pages_max: usize) -> Self {
         let (mut distinct, mut of_size) = (Vec::<Geometry>::new(), [0; NR_SIZES]);
         for (i, class) in of_size.iter_mut().enumerate().rev() {
@@ -381,15 +386,16 @@ impl Classes {
         Self { distinct, of_size }
     }
 
-    /// Returns the class for data of `bytes` bytes. The class of the largest size holds whole pages without an owner
-    /// in front of the data.
+    /// Returns the class for data of `bytes` bytes. The class of the largest size holds data of a whole page, without
+    /// the owner in front of the data.
     #[inline]
     pub(super) fn for_bytes(&self, bytes: usize) -> usize {
         let index = (bytes + HANDLE_SIZE).saturating_sub(SIZE_MIN).div_ceil(SIZE_STEP);
         self.of_size[index.min(NR_SIZES - 1)].into()
     }
 
-    /// Returns the largest data in bytes that is stored in less than a page. Kernel: `huge_class_size`.
+    /// Returns the largest number of data bytes that an object smaller than a page can hold. Kernel:
+    /// `huge_class_size`.
     pub(super) fn data_bytes_max(&self) -> usize {
         let watermark = self.distinct.iter().find(|class| !class.is_huge()).map_or(0, |class| class.size_bytes);
         watermark.saturating_sub(HANDLE_SIZE)

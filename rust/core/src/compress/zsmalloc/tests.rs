@@ -59,7 +59,7 @@ fn compaction_empties_zspages_and_moves_what_is_theirs() {
     assert_eq!(pool.compact(|_, _, _| false), 0, "no owner lets its object move");
     assert_eq!(pool.totals(), kept);
     let pages = pool.compact(follow);
-    // The 32 objects fill 3 zspages of 5 pages, so 35 of 50 pages are freed.
+    // The remaining 32 objects fill 3 zspages of 5 pages each, so compaction frees 35 of the 50 pages.
     assert_eq!((kept.nr_objects, kept.nr_pages, pages), (32, 50, 35));
     for (i, place) in places.iter().enumerate() {
         if let Some(handle) = place.lock().take() {

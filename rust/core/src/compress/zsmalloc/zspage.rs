@@ -1,5 +1,5 @@
 //! The zspages of one class, with lists of zspages by fullness and with the free objects of each zspage. This file
-//! also keeps the memory of freed zspages.
+//! also has the spare memory, which is the memory of freed zspages that is kept for reuse.
 
 use std::sync::{Arc, RwLock};
 
@@ -21,14 +21,14 @@ pub(crate) enum Full {
     System,
 }
 
-/// The bytes of a zspage, with all pages in one piece, under a lock. Readers share the lock, because a reader holds
-/// the lock during the decompression of a page. A thread that waits for the lock may sleep, so a thread that holds a
-/// spin lock only tries the lock.
+/// The bytes of a zspage, contiguous, under a reader-writer lock. Readers share the lock, because a reader holds the
+/// lock for as long as it decompresses a page. A thread that waits for the lock can sleep, so a thread that holds a
+/// spin lock only tries to take the lock.
 pub(super) type Memory = Arc<RwLock<Box<[u8]>>>;
 
-/// One zspage: the memory, the bits of the objects, and the place on a list. Kernel: `struct zspage`; differs: the
-/// kernel links the free objects in the memory of the zspage, and here the bits of `used` mark the objects in use.
-/// With bits, taking or freeing an object does not touch the data.
+/// One zspage: its memory, one bit for each object, and its place on a list. Kernel: `struct zspage`; differs: the
+/// kernel links the free objects through the memory of the zspage, and here the bits of `used` mark the objects in
+/// use. With bits, taking or freeing an object does not access the memory of the object.
 #[derive(Debug)]
 struct Zspage {
     memory: Option<Memory>,
@@ -71,7 +71,7 @@ impl Links for &mut Slab<Zspage> {
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) geometry: Geometry,
-    /// The zspages with memory. The record of a zspage is freed with the memory of the zspage.
+    /// The zspages that have memory. When the memory of a zspage is freed, the record of the zspage is freed too.
     zspages: Slab<Zspage>,
     groups: [IndexList; NR_GROUPS],
     /// Number of objects in use. The pool updates this number.
@@ -81,7 +81,7 @@ pub(super) struct Class {
 }
 
 impl Class {
-    /// Makes a class without zspages.
+    /// Makes the record of a class that has no zspages yet.
     pub(super) fn new(geometry: Geometry) -> Self {
         let groups = [IndexList::default(); NR_GROUPS];
         Self { geometry, zspages: Slab::default(), groups, nr_objects: 0, data_bytes: 0 }
@@ -115,7 +115,7 @@ impl Class {
         self.at(zspage).group = NR_GROUPS as u8;
     }
 
-    /// Puts a zspage on the list of its fullness. Kernel: `fix_fullness_group`.
+    /// Puts a zspage on the list of the fullness group to which it now belongs. Kernel: `fix_fullness_group`.
     fn regroup(&mut self, zspage: u32) {
         let wanted = usize::from(self.at(zspage).inuse) * NR_GROUPS / self.geometry.nr_objects;
         if wanted == usize::from(self.at(zspage).group) {
@@ -128,7 +128,8 @@ impl Class {
         }
     }
 
-    /// Adds an empty zspage. Errors: `System` when a new zspage number or the memory for its record is not available.
+    /// Adds an empty zspage with the given memory. Errors: `System` when no zspage number or no memory for the record
+    /// of the zspage is available.
     pub(super) fn add(&mut self, memory: Memory) -> Result<(), Full> {
         let zspage = Zspage { memory: Some(memory), ..Zspage::default() };
         let zspage = self.zspages.insert(zspage).ok_or(Full::System)?;
@@ -136,8 +137,8 @@ impl Class {
         Ok(())
     }
 
-    /// Takes a free object of a zspage that has a free object. Returns the index of the object and the memory of the
-    /// zspage.
+    /// Takes a free object of a given zspage. The zspage has a free object. Returns the index of the object and the
+    /// memory of the zspage.
     pub(super) fn take_of(&mut self, zspage: u32) -> (usize, Memory) {
         let here = self.at(zspage);
         let word = here.used.iter().position(|&word| word != u64::MAX).expect("a listed zspage has a free object");
@@ -150,8 +151,8 @@ impl Class {
         (object, memory)
     }
 
-    /// Takes a free object of the fullest zspage that has a free object. Returns the zspage, the index of the object
-    /// and the memory.
+    /// Takes a free object of a zspage in the fullest group that has a zspage. Returns the number of the zspage, the
+    /// index of the object, and the memory of the zspage. Returns `None` when no zspage has a free object.
     pub(super) fn take(&mut self) -> Option<(u32, usize, Memory)> {
         let zspage = self.groups.iter().rev().map(IndexList::first).find(|&first| first != NIL)?;
         let (object, memory) = self.take_of(zspage);
@@ -177,7 +178,7 @@ impl Class {
         self.zspages.bytes()
     }
 
-    /// Returns whether a compaction of the class empties at least one zspage. Kernel: `zs_can_compact`.
+    /// Returns whether a compaction of the class can empty at least one zspage. Kernel: `zs_can_compact`.
     pub(super) fn can_compact(&self) -> bool {
         let objects_each = self.geometry.nr_objects as u64;
         self.zspages.len() * objects_each - self.nr_objects >= objects_each
@@ -193,10 +194,10 @@ impl Class {
     }
 }
 
-/// Memory of freed zspages, which is kept for reuse in one list for each number of pages. A free of a zspage
-/// therefore does not call the system's allocator while the spare memory is below its limit. The counters of the pool
-/// do not count spare memory; [`super::Pool::kept_bytes`] does. Kernel: the per-CPU page lists under the page
-/// allocator.
+/// The spare memory: memory of freed zspages, which is kept for reuse, in one list for each number of pages. While
+/// the spare memory is below its limit, a free of a zspage therefore does not call the system's allocator. The page
+/// counters of the pool do not count spare memory, but [`super::Pool::kept_bytes`] does. Kernel: the per-CPU page
+/// lists below the page allocator.
 #[derive(Debug)]
 pub(super) struct Spare {
     by_pages: [Vec<Memory>; CHAIN_PAGES_MAX],
@@ -204,21 +205,22 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Makes an empty list for each number of pages.
+    /// Makes the spare memory, with an empty list for each number of pages.
     pub(super) fn new() -> Self {
-        // The lists get their full capacity here, because a free must not grow a list.
+        // The lists get their full capacity here, because a list must not grow during a free.
         let list = |pages: usize| Vec::with_capacity(ZRAM_SPARE_PAGES_MAX / pages);
         Self { by_pages: std::array::from_fn(|i| list(i + 1)), nr_pages: 0 }
     }
 
-    /// Takes memory of `nr_pages` pages. The memory still has the old content.
+    /// Takes a piece of spare memory with `nr_pages` pages. The memory still has its old content. Returns `None` when
+    /// the list is empty.
     pub(super) fn take(&mut self, nr_pages: usize) -> Option<Memory> {
         let memory = self.by_pages[nr_pages - 1].pop()?;
         self.nr_pages -= nr_pages;
         Some(memory)
     }
 
-    /// Keeps the memory for reuse, or returns the memory when the spare memory is at its limit.
+    /// Keeps `memory` as spare memory. Returns `memory` when the spare memory has reached its limit.
     pub(super) fn keep(&mut self, nr_pages: usize, memory: Memory) -> Option<Memory> {
         if self.nr_pages + nr_pages > ZRAM_SPARE_PAGES_MAX {
             return Some(memory);
@@ -228,13 +230,13 @@ impl Spare {
         None
     }
 
-    /// Takes all spare memory. The lists keep their capacity.
+    /// Removes and returns all spare memory. The lists keep their capacity.
     pub(super) fn take_all(&mut self) -> Vec<Memory> {
         self.nr_pages = 0;
         self.by_pages.iter_mut().flat_map(|list| list.drain(..)).collect()
     }
 
-    /// Returns the bytes of the spare memory and of the lists.
+    /// Returns the bytes of the spare memory and of its lists.
     pub(super) fn bytes(&self) -> u64 {
         let nr_listed: usize = self.by_pages.iter().map(Vec::capacity).sum();
         (self.nr_pages * PAGE_SIZE + nr_listed * size_of::<Memory>()) as u64

@@ -13,7 +13,7 @@ use crate::machine::device::SwapDevice;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat, PageCounter};
 use crate::table::EntryKind;
 
-/// The sums that a walk over tables and folios finds for one group, in pages.
+/// The sums that a walk over swap tables and folios finds for one group, in pages.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
     /// Number of slots that are charged to the group.

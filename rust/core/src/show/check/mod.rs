@@ -56,8 +56,8 @@ impl Swap {
     /// Checks every invariant while no operation runs and every CPU is stopped. Waits for the operations that run.
     ///
     /// Errors: `Invariant`, which names the first broken invariant; `CheckInOperation` (EBUSY) inside an operation of
-    /// this thread. Locks: the caller holds no lock; `swap_lock`, every CPU's local lock, then cluster, list and LRU
-    /// locks one at a time.
+    /// this thread. Locks: the caller holds no lock. The check takes `swap_lock` and every CPU's local lock, and then
+    /// cluster locks, list locks and LRU locks one at a time.
     pub fn check(&self) -> Result<()> {
         let gate = self.memory_of_folios().activity();
         let _paused = gate.pause().ok_or(SwapError::CheckInOperation)?;
@@ -132,7 +132,7 @@ impl Swap {
         let mut tables = HashSet::new();
         let mut expected: Vec<(ListId, HashSet<ClusterIdx>)> = ListId::all().map(|id| (id, HashSet::new())).collect();
         // The loop visits only clusters that exist and were used, because other clusters have no entries. A loop over
-        // half a million records also loads all these records into memory.
+        // all cluster records, up to half a million, would also load all these records into memory.
         for idx in device.clusters.live() {
             let ci = device.clusters.lock(idx);
             ensure(ci.is_some() && idx.0 < device.clusters.len(), "I12", || {

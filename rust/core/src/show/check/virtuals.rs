@@ -7,7 +7,8 @@ use crate::base::types::SwpEntry;
 use crate::machine::DeviceTable;
 use crate::table::{Backing, EntryKind, Stored, SwapTableEntry, VirtualWord};
 
-/// Checks that the virtual word of a slot of a virtual device agrees with the entry of the slot.
+/// Checks that the virtual word (which names the backing) of a slot of a virtual device agrees with the table entry
+/// of the slot.
 pub(super) fn check_backing(
     swp: SwpEntry,
     entry: SwapTableEntry,
@@ -35,8 +36,8 @@ pub(super) fn check_backing(
     Ok(())
 }
 
-/// Checks a Pointer entry of the real slot `real`. The virtual slot that the Pointer names must have `real` as the
-/// backing. Any other kind of entry is correct.
+/// Checks the table entry of the real slot `real`. If the entry is a Pointer, which names a virtual slot, this
+/// virtual slot must have `real` as its backing (the place of its data). Any other kind of entry is correct.
 pub(super) fn check_pointer(real: SwpEntry, entry: SwapTableEntry, devices: &DeviceTable) -> Result<()> {
     let Some(owner) = entry.owner() else { return Ok(()) };
     let device = devices.get(owner.ty().index()).and_then(Option::as_ref);

@@ -1,5 +1,5 @@
-//! Allocation of slots: the fast path, which uses this CPU's hint; the slow path, which tries the devices; and the
-//! public calls.
+//! Allocation of slots: the fast path, which uses this CPU's hint, the slot at which the CPU's next search starts;
+//! the slow path, which tries the devices; and the public calls.
 
 mod scan;
 
@@ -58,7 +58,7 @@ impl Operation<'_> {
     /// Allocates at least one run of a request, or returns false when no device has a free run. Kernel:
     /// `folio_alloc_swap`, from its local lock to its synchronous discard.
     fn alloc_run(&mut self, request: &mut Request<'_>) -> bool {
-        // Relaxed: see `swapon`.
+        // Relaxed: a request that reads an old count of virtual devices uses another device.
         if self.swap.nr_virtual.load(Ordering::Relaxed) > 0 && self.alloc_virtual(request) {
             return true;
         }
@@ -111,8 +111,8 @@ impl Operation<'_> {
         if request.is_backing && self.device(self.hints.ordinary[order.index()].ty()).is_none_or(SwapDevice::is_ghost) {
             return false;
         }
-        // The entries of a backing request name different virtual slots, so the request skips the path that writes
-        // one word to all slots.
+        // A request for slots that will back virtual slots does not use `take_at_hint`, because `take_at_hint` writes
+        // the same word to all slots, and the entries of such a request name different virtual slots.
         if !request.is_backing
             && let Some((first, nr_runs)) =
                 self.take_at_hint::<IS_VIRTUAL>(order, word, request.folio, request.wanted())
@@ -137,8 +137,8 @@ impl Operation<'_> {
     /// hint.
     ///
     /// The runs are those that [`Operation::scan`] would take one by one, up to the run that would fill the cluster.
-    /// Most requests end here, because this path searches nothing and usually touches no list. The loops are apart,
-    /// because the compiler vectorises or unrolls a loop that does one thing.
+    /// Most requests are served here. The function is fast, because it searches nothing and usually touches no list.
+    /// Each loop does only one thing, so that the compiler can vectorise or unroll the loop.
     #[inline(always)]
     fn take_at_hint<const IS_VIRTUAL: bool>(
         &mut self,
@@ -151,14 +151,15 @@ impl Operation<'_> {
         let device = self.device(hint.ty())?;
         let nr_pages = order.nr_pages();
         let slot = hint.offset().in_cluster() as u32;
-        // If the hint's slot index in its cluster is 0, there is no hint, because the slot behind an allocated run is
-        // never the first slot of a cluster.
+        // Index 0 in the cluster means that the CPU has no hint. A hint is the slot behind an allocated run in the
+        // same cluster, so a hint is never the first slot of a cluster.
         if slot == 0 {
             return None;
         }
         let mut ci = device.clusters.lock(hint.offset().cluster())?;
         let count = ci.count();
-        // The last run of the cluster is left to `scan`, because that run may fill the device.
+        // The run that would fill the cluster is left to `scan`, because this run may also fill the device, and
+        // `scan` takes a full device off the avail list.
         let room = (SWAPFILE_CLUSTER - 1).saturating_sub(count);
         if count == 0 || !ci.is_direct() || !ci.is_usable(order) || !device.has(SwpFlags::WRITEOK) {
             return None;
@@ -205,7 +206,7 @@ impl Operation<'_> {
         self.scan(device, ci, offset, request)
     }
 
-    /// Tries the devices in the order of the list, each device at most once. Kernel: `swap_alloc_slow`.
+    /// Tries the devices in the order of the avail list, each device at most once. Kernel: `swap_alloc_slow`.
     #[inline(never)]
     fn alloc_slow(&mut self, is_virtual: bool, request: &mut Request<'_>) -> bool {
         self.counters.count(Event::SlowPath, 1);
@@ -226,7 +227,8 @@ impl Operation<'_> {
         false
     }
 
-    /// Returns the first device that was not visited yet, and moves the device behind the devices of equal priority.
+    /// Returns the first device on the avail list that is not in the bit mask `visited`, and moves the device behind
+    /// the devices of equal priority.
     fn next_device(&self, is_virtual: bool, visited: u32) -> Option<SwpType> {
         let avail = &mut *self.swap.avail.lock();
         let list = if is_virtual { &mut avail.virtuals } else { &mut avail.list };
@@ -266,8 +268,8 @@ impl Operation<'_> {
         self.alloc_run_on(types, &mut request).then(|| entry[0])
     }
 
-    /// Allocates runs of a request from any device, or from the first device of `types` that has a free run. The
-    /// kernel has no such list: there, the devices of a tier have one priority.
+    /// Allocates runs of a request from any device, or from the first device of `types` that has a free run. Differs
+    /// from the kernel, which has no list of devices in a request; its tiers are devices of one priority.
     fn alloc_run_on(&mut self, types: Option<&[SwpType]>, request: &mut Request<'_>) -> bool {
         let Some(types) = types else { return self.alloc_run(request) };
         request.is_named = true;
@@ -278,7 +280,8 @@ impl Operation<'_> {
                 let device = self.device(ty).filter(is_suitable);
                 device.is_some_and(|device| self.alloc_on(device, true, request))
             });
-            // As in `alloc_run`, free slots that wait for a discard serve a request of order 0.
+            // As in `alloc_run`, a request of order 0 that got no slot discards the clusters that wait for a discard,
+            // and then tries the devices again.
             if is_served || request.order != Order::ZERO || !self.discard_first(types) {
                 return is_served;
             }
@@ -311,7 +314,8 @@ impl OnCpu<'_> {
     /// Hands out up to `out.len()` runs and returns their number. The runs are the same as from separate calls of
     /// `alloc`.
     ///
-    /// The table entries hold `word`, a swapped-out entry with one reference. The batch ends at the first failure.
+    /// The table entries hold `word`, a swapped-out entry with one reference. The batch ends at the first run that
+    /// cannot be allocated.
     #[inline]
     pub fn alloc_batch(&mut self, order: Order, word: SwapTableEntry, out: &mut [SwpEntry]) -> usize {
         debug_assert!(word.is_last_swapped_out(), "an entry without reference would never be freed");

@@ -1,5 +1,5 @@
-//! The search for a free run on one device. The lists of the device are tried in the order that decides placement,
-//! and one locked cluster at a time is scanned for a free run.
+//! The search for a free run on one device. The search tries the device's lists of clusters in a fixed order, because
+//! this order decides the slot of a run. It locks one cluster at a time and scans this cluster for a free run.
 
 use super::Request;
 use crate::base::limits::SWAPFILE_CLUSTER;
@@ -30,8 +30,8 @@ impl Operation<'_> {
         if device.has(SwpFlags::SOLIDSTATE) {
             return self.search(device, request);
         }
-        // SEARCH2: the search on a rotational device starts at the stored position. Kernel: `global_cluster_lock`,
-        // which is held during the whole search.
+        // SEARCH2: the search on a rotational device starts at the position that the device stores for the order.
+        // Kernel: `global_cluster_lock`, which is held during the whole search.
         let mut positions = device.next.lock();
         let position = &mut positions[request.order.index()];
         let at_position = *position != 0 && self.alloc_at(device, SwpOffset(*position), request);
@@ -48,7 +48,8 @@ impl Operation<'_> {
         device.has(SwpFlags::BLKDEV) || device.is_virtual() || (device.is_ghost() && !is_refused)
     }
 
-    /// Tries the lists in the order that decides placement: steps SEARCH3 to SEARCH10.
+    /// Tries the device's lists of clusters in the order of steps SEARCH3 to SEARCH10. The order decides the slot of
+    /// a run.
     fn search(&mut self, device: &SwapDevice, request: &mut Request<'_>) -> bool {
         let order = request.order;
         let free_first = device.has(SwpFlags::PAGE_DISCARD) || self.swap.switches.first_search == FirstSearch::Free;
@@ -64,11 +65,12 @@ impl Operation<'_> {
         if device.clusters.is_dynamic() && self.scan_whole(device, device.new_cluster(), request) {
             return true;
         }
-        // SEARCH6: a free cluster, when partly used clusters were tried first.
+        // SEARCH6: a free cluster, unless SEARCH3 has tried the free clusters.
         if !free_first && self.scan_whole(device, device.clusters.isolate(ListId::Free), request) {
             return true;
         }
-        // SEARCH7: a pass over full clusters, which frees slots for later requests and not for this one.
+        // SEARCH7: one full cluster gives up its cached slots without references. Later requests use these slots, not
+        // this request.
         if self.takes_back(device) {
             self.reclaim_full(device, Budget::One);
         }
@@ -76,23 +78,24 @@ impl Operation<'_> {
         if order < Order::MAX && self.scan_whole(device, device.clusters.isolate(ListId::Frag(order)), request) {
             return true;
         }
-        // SEARCH9 and SEARCH10: a single page may use a cluster of any order on the frag and nonfull lists.
+        // SEARCH9: a request of an order above 0 fails. SEARCH10: a request of order 0 may use a cluster of any order
+        // on the frag and nonfull lists.
         order == Order::ZERO
             && Order::all().skip(1).any(|o| {
                 self.alloc_all(device, ListId::Frag(o), request) || self.alloc_all(device, ListId::Nonfull(o), request)
             })
     }
 
-    /// Tries a cluster from its first slot on. Returns whether a run was taken; without a cluster the result is
-    /// false.
+    /// Tries a cluster from its first slot on. Returns whether a run was taken; the result is false when `ci` is
+    /// `None`.
     fn scan_whole(&mut self, device: &SwapDevice, ci: Option<ClusterGuard<'_>>, request: &mut Request<'_>) -> bool {
         let Some(ci) = ci else { return false };
         let base = ci.idx().base();
         self.scan(device, ci, base, request)
     }
 
-    /// Scans the clusters of a list one after the other. Stops early when the device is being turned off, because
-    /// every further scan would fail.
+    /// Scans the clusters of a list one after the other. Stops early when the device is being turned off, because a
+    /// scan of such a device always fails.
     fn alloc_all(&mut self, device: &SwapDevice, list: ListId, request: &mut Request<'_>) -> bool {
         while device.has(SwpFlags::WRITEOK) {
             let Some(ci) = device.clusters.isolate(list) else { return false };
@@ -148,7 +151,8 @@ impl Operation<'_> {
     }
 
     /// Finds the first run at or above `start` that is free or can be made free. The search may drop the cluster lock
-    /// for some time. The returned cluster is locked again, or `None` when the cluster was destroyed meanwhile.
+    /// for some time. The returned cluster is locked; it is `None` when the cluster was destroyed while its lock was
+    /// dropped.
     fn find_run<'c>(
         &mut self,
         device: &'c SwapDevice,
@@ -207,8 +211,9 @@ impl Operation<'_> {
         range
     }
 
-    /// Returns whether a scan may free cached slots without references: only when swap is full. On a virtual device a
-    /// scan never frees such slots, because the number of virtual slots is arbitrary.
+    /// Returns whether a scan may free cached slots without references. On an ordinary device the result is true when
+    /// swap is more than half full. On a virtual device a scan never frees such slots, because the number of virtual
+    /// slots is arbitrary.
     pub(super) fn takes_back(&self, device: &SwapDevice) -> bool {
         !device.is_virtual() && self.swap.vm_swap_full()
     }
@@ -216,7 +221,7 @@ impl Operation<'_> {
     /// Frees the cached slots without references in a range, and stops at the first slot that cannot be freed.
     /// Kernel: `cluster_reclaim_range`.
     ///
-    /// No cluster lock is held.
+    /// The caller holds no cluster lock.
     fn reclaim_range(&mut self, device: &SwapDevice, first: SwpOffset, nr_pages: u32) {
         for offset in (first.0..first.0 + nr_pages).map(SwpOffset) {
             let entry = device.get(offset);

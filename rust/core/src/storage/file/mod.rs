@@ -97,7 +97,7 @@ impl SwapStorage for File {
         read.map_err(|error| self.failed("read", first, data.len(), &error))
     }
 
-    /// Punches a hole in the file. A block device treats the hole as a discard. Errors: `Io`, with EOPNOTSUPP when
+    /// Punches a hole in the file. On a block device the hole is a discard. Errors: `Io`, with EOPNOTSUPP when
     /// `can_discard` is false because the file system has no holes or the device has no discards.
     fn discard(&self, first: SwpOffset, nr_pages: u32) -> Result<()> {
         let bytes = nr_pages as usize * PAGE_SIZE;

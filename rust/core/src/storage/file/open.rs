@@ -30,7 +30,7 @@ pub struct FileOptions {
     /// file.
     pub is_rotational: Option<bool>,
     /// Whether a header for another page size is written again for this page size, as `swapon --fixpgsz` does. A
-    /// header for this page size stays as it is.
+    /// header for this page size is not changed.
     pub fixpgsz: bool,
 }
 
@@ -136,8 +136,8 @@ impl File {
             Some(_) => shown("discard_max_bytes"),
             None => punch(file, past_end, PAGE_SIZE as u64).is_ok(),
         };
-        // The size is the number of the last page plus 1. A last page `u32::MAX` is left out, because the size does
-        // not fit a `u32` otherwise.
+        // The size is the number of the last page plus 1. If the last page is `u32::MAX`, the size is `u32::MAX` too
+        // and the last page is not used, because a larger size does not fit a `u32`.
         DeviceSpec {
             bad_pages: header.bad_pages.clone(),
             is_rotational: options.is_rotational.unwrap_or_else(|| shown("rotational")),
@@ -173,8 +173,8 @@ impl File {
             file.sync_all()
         };
         fill().map_err(|error| {
-            // This call created the file, and the file is incomplete, so this call removes the file. The error of the
-            // removal is ignored, because the first error is reported.
+            // This call created the file and removes it again, because the file is incomplete. An error of the
+            // removal is ignored, because the caller gets the earlier error.
             let _ = fs::remove_file(path);
             let (errno, words) = cause(&error);
             let hint = if errno == Errno::OPNOTSUPP { "; a sparse file would do" } else { "" };

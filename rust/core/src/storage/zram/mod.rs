@@ -67,8 +67,8 @@ impl State {
 /// zram_table_entry`, which also has 16 bytes.
 type Slot = [AtomicU64; 2];
 
-/// A compressed RAM disk. Kernel: `zram` and the `zsmalloc` below it; differs: no backing device, no second
-/// algorithm, and the scratch memory of the compressor belongs to a thread instead of a CPU.
+/// A compressed RAM disk. Kernel: `zram` and the `zsmalloc` below it; differs: no backing device, no recompression by
+/// a second algorithm, and the scratch memory of the compressor belongs to a thread instead of a CPU.
 ///
 /// A page that repeats one word takes only the 16 bytes of the slot. A page whose compressed data is over 3624 bytes
 /// is stored uncompressed. Two threads contend for a lock only when they allocate or free objects of one class, or
@@ -100,8 +100,9 @@ fn bump(counter: &AtomicU64) {
 /// Returns the word that the page repeats, or `None`. Kernel: `page_same_filled`.
 #[inline]
 fn same_filled(page: &[u8]) -> Option<u64> {
-    // The first and the last word are compared first, because the two words seldom match in a page of data. A page
-    // repeats its first word when the page without the first word equals the page without the last word.
+    // The first and the last word are compared before the whole page, because they seldom match in a page that does
+    // not repeat one word. A page repeats its first word when the page without the first word equals the page without
+    // the last word.
     let word = &page[..8];
     (word == &page[PAGE_SIZE - 8..] && page[8..] == page[..PAGE_SIZE - 8])
         .then(|| u64::from_ne_bytes(word.try_into().expect("8 bytes")))
@@ -159,13 +160,15 @@ impl Zram {
     pub fn reset_zram(&self) -> Result<()> {
         let _claim = Claim::new(self)?;
         for slot in (0..self.max_pages).map(SwpOffset) {
-            // Relaxed is enough, because `put` loads the state again. A slot without a page is only read, because a
-            // write would take memory for the slot.
+            // Relaxed is enough, because `put` loads the state again. The loop does not write to an empty slot,
+            // because the write would take memory for the slot.
             if self.slots[slot.0 as usize][0].load(Ordering::Relaxed) != 0 {
                 self.put(slot, State::Empty);
             }
         }
-        // Only whole pages can be given back. The words of the other slots are zero, except words that no state uses.
+        // Only whole pages of the array `slots` can be given back to the system. In the last, partial page, the loop
+        // above has zeroed the state of each slot; the second word of a slot may stay, because an empty slot does not
+        // use it.
         let slots_each = PAGE_SIZE / size_of::<Slot>();
         self.slots.release(0..self.slots.len() / slots_each * slots_each);
         self.pool.release_spare();
@@ -190,8 +193,9 @@ impl Zram {
             let word = state.load(Ordering::Acquire);
             let State::Stored(handle, bytes) = State::unpack(word) else { return false };
             let moved = State::Stored(new, bytes).pack();
-            // Release pairs with the Acquire in `read_page`, because the copy must be complete before other threads
-            // see the new handle. Relaxed is enough for a failed exchange, because the failure ends the move.
+            // Release pairs with the Acquire in `read_page`, because the copy of the object must be complete before
+            // other threads see the new handle. Relaxed is enough for a failed exchange, because the object is then
+            // not moved.
             handle == old && state.compare_exchange(word, moved, Ordering::Release, Ordering::Relaxed).is_ok()
         })
     }

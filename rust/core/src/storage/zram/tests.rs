@@ -141,7 +141,7 @@ fn a_reset_device_is_as_new() {
         drop(claim);
         zram.reset_zram().expect("no device is on the storage");
         assert!(zram.stats().iter().all(|figure| figure.1 == 0), "{:?}", zram.stats());
-        // Each class that had a zspage keeps one piece of 64 records.
+        // Each size class that had a zspage keeps the memory of 64 zspage records.
         let kept_bytes = zram.pool.kept_bytes() - Pool::new(u64::MAX).kept_bytes();
         assert!(kept_bytes < 4 * 4096, "{kept_bytes}: the 31 freed pages are kept");
         let mut back = vec![1; PAGE_SIZE];
@@ -161,7 +161,7 @@ fn a_page_that_does_not_decompress_is_a_failed_read() {
     zram.write(FIRST, &[text(), text()].concat()).expect("room");
     let word = zram.slots[FIRST.0 as usize][0].load(Ordering::Relaxed);
     let State::Stored(handle, bytes) = State::unpack(word) else { panic!("text compresses") };
-    // One byte less cuts the end of the compressed data off.
+    // The new state has a size that is one byte too small, so the read misses the end of the compressed data.
     zram.slots[FIRST.0 as usize][0].store(State::Stored(handle, bytes - 1).pack(), Ordering::Relaxed);
     let mut back = vec![0; PAGE_SIZE];
     let error = zram.read(FIRST, &mut back).expect_err("damaged data");

@@ -1,9 +1,10 @@
 //! Replay of a list of page accesses in an address space. The list names the pages that a program touches, in order.
 //! The replay compares the content of each page with the expected content.
 //!
-//! The content of a page is a function of the earlier accesses: the first touch fills the page by seed and page
-//! number, and each write adds a constant to the last word of the page. A replay can therefore stop after any access
-//! and continue in another call. The other call may also continue in a copy of the address space that a fork made.
+//! The content of a page is a function of the earlier accesses: the first touch fills the page with bytes that depend
+//! only on the seed and the page number, and each write adds a constant to the last word of the page. A replay can
+//! therefore stop after any access, and a second call can continue it. The second call may also use a forked copy of
+//! the address space.
 
 use std::ops::Range;
 
@@ -166,13 +167,14 @@ struct Run<'a> {
     /// Expected stamp of each page. The stamp is `None` before the first access to the page.
     stamps: Vec<Option<u64>>,
     page_bytes: Vec<u8>,
-    /// CPU time in ns that does not count as access time.
+    /// CPU time in ns that is subtracted from the time of the accesses, because the replay made or compared contents
+    /// in it.
     aside_ns: u64,
     report: AccessReport,
 }
 
 impl Run<'_> {
-    /// Updates the expected stamp of a page for an access that an earlier call replayed.
+    /// Updates the expected stamp of a page for an access that an earlier call of [`Accesses::replay`] has made.
     fn replayed(&mut self, page: u32, is_write: bool) {
         match &mut self.stamps[page as usize] {
             Some(stamp) => *stamp = stamp.wrapping_add(if is_write { STAMP_STEP } else { 0 }),
@@ -252,8 +254,8 @@ impl Run<'_> {
     fn aside<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         let start_ns = cpu_ns();
         let result = call(self);
-        // `look_ns` is the cost of one reading of the clock. The cost is added, because the difference of the two
-        // readings contains only one of the two costs, and neither cost is access time.
+        // `look_ns` is the cost of one reading of the clock. The difference of the two readings includes the cost of
+        // only one reading. The cost of the other reading is added, because neither cost is access time.
         self.aside_ns += cpu_ns() - start_ns + self.clock.look_ns;
         result
     }

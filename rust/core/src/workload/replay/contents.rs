@@ -12,8 +12,8 @@ use crate::base::limits::PAGE_SIZE;
 const BLOCK_BYTES: usize = 128;
 const RANDOM_BYTES: usize = 36;
 
-/// A generator of page contents and of random choices. Each page number and each choice number has its own stream of
-/// random numbers.
+/// A generator of page contents and of random choices. Each page and each random choice has a number, and each number
+/// selects its own stream of random numbers.
 #[derive(Debug)]
 pub(super) struct Contents {
     rng: ChaCha8Rng,
@@ -57,8 +57,8 @@ impl Contents {
         }
     }
 
-    /// Returns whether choice number `choice` is chosen. `percent` percent of all choices are chosen, and the seed
-    /// decides which choices.
+    /// Returns the result of the random choice with the number `choice`. The result is true for `percent` percent of
+    /// all numbers, and the seed decides for which numbers.
     pub(super) fn is_chosen(&self, choice: u64, percent: f64) -> bool {
         // The stream numbers of choices count down from `u64::MAX`, because pages use the stream numbers from 0
         // upwards.

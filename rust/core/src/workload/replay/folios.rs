@@ -47,8 +47,8 @@ pub struct FolioReport {
     pub ops: usize,
     /// Number of pages that got a slot.
     pub swapped_out_pages: u64,
-    /// Number of pages that were swapped in. At the end of the trace the replay frees every page that still has a
-    /// slot in the same way as a free of the trace, and these pages count too.
+    /// Number of pages that were swapped in. At the end of the trace the replay releases the pages that still have a
+    /// slot, as a free of the trace does. The pages that it then swaps in count too.
     pub swapped_in_pages: u64,
     /// Number of pages that got no slot.
     pub dropped_pages: u64,
@@ -56,7 +56,7 @@ pub struct FolioReport {
     pub refused_pages: u64,
     /// Number of pages whose slots were freed without a read.
     pub unread_pages: u64,
-    /// Number of pages of the large folios that were split because no run of slots was free.
+    /// Number of pages in all large folios that were split because no run of slots was free.
     pub fallback_pages: u64,
     /// Number of folios that contained the swapped-in pages.
     pub swap_in_folios: u64,
@@ -188,7 +188,8 @@ impl<'a> Run<'a> {
         result
     }
 
-    /// Records the slots of the swapped-out pages, from page `first` on. Drops the folio when the swap-out failed.
+    /// Records the slots of the swapped-out pages, from page `first` on. If the swap-out failed, calls
+    /// [`Run::drop_kept`].
     fn record_out(
         &mut self,
         swapped: std::result::Result<SwpEntry, KeptFolio<'a>>,
@@ -220,8 +221,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Releases pages: swaps the pages in, or frees the slots without a read. Consecutive slots are released
-    /// together, as in a fault or in an unmap of the whole range.
+    /// Releases pages: a random choice decides whether the pages are swapped in or their slots are freed without a
+    /// read. One call of the core handles a whole run of consecutive slots.
     fn release(&mut self, number: u64, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
         let pages = first as usize..(first + nr_pages) as usize;
         let entries = self.entries[pages.clone()].to_vec();

@@ -1,10 +1,10 @@
 //! Replays of recorded workloads. A trace is a recorded list of allocations and frees. `strategies` replays a trace
-//! through a strategy, and `folios` replays a trace with folios that have data. `accesses` replays a list of page
-//! accesses in an address space.
+//! through a strategy, which is an allocator without page data, and `folios` replays a trace with folios that have
+//! data. `accesses` replays a list of page accesses in an address space.
 //!
 //! A trace does not record the slot of an allocation, because the replayed allocator chooses it. When a large request
-//! fails, the replay requests a slot for each page, in the order in which the kernel splits a folio. The head page is
-//! first, and then come the pages from the last page down to the second page.
+//! fails, the replay requests a slot for each page, in the order in which the kernel splits a folio. In this order
+//! the head page comes before the other pages, and the other pages follow from the last page down to the second page.
 
 mod accesses;
 mod contents;
@@ -41,7 +41,8 @@ pub struct Trace {
     nr_pages: u32,
     nr_cpus: usize,
     peak_pages: u64,
-    /// Index of the operation after which the largest number of pages is in use.
+    /// Index of the operation that is the peak of the trace: after this operation the largest number of pages is in
+    /// use.
     peak_at: usize,
     by_order: [u64; SWAP_NR_ORDERS],
 }
@@ -62,8 +63,8 @@ pub struct Columns<'a> {
     pub nr: &'a [u16],
 }
 
-/// A trace under construction, with the pages in use. `Builder` checks each operation before the operation joins the
-/// trace.
+/// A trace under construction, with a record of the pages in use. `Builder` checks each operation before it adds the
+/// operation to the trace.
 struct Builder {
     trace: Trace,
     is_used: Vec<bool>,

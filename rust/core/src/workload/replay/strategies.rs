@@ -1,4 +1,5 @@
-//! Replay of a trace through a strategy. The replay measures time, failures, memory and fragmentation.
+//! Replay of a trace through a strategy, which is an allocator of slots without page data. The replay measures time,
+//! failures, memory and fragmentation.
 
 use super::{Op, Trace, cpu_ns, split_order};
 use crate::base::error::{Result, SwapError};
@@ -6,7 +7,8 @@ use crate::base::limits::SWAP_NR_ORDERS;
 use crate::base::types::{CpuId, Order, SwpOffset};
 use crate::workload::strategy::{Strategy, StrategyMemory};
 
-/// Number of pages of the aligned runs that define fragmentation. A folio of 64 kB has this number of pages.
+/// Number of pages of an aligned run in the measure of fragmentation, which is the share of free slots outside such
+/// runs of free slots. A folio of 64 kB has this number of pages.
 const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {
@@ -44,8 +46,8 @@ impl Trace {
         Ok(run.finish())
     }
 
-    /// Returns the CPU time in ns that the replay itself takes. The function measures a replay through `Floor`,
-    /// because the calls of a strategy that does no work have the same cost as other virtual calls.
+    /// Returns the CPU time in ns that the replay itself takes. The function measures a replay through `Floor`, a
+    /// strategy that does no work. The time includes the cost of the virtual calls, which every strategy has.
     pub fn floor(&self) -> Result<u64> {
         Ok(self.replay(&Floor, 0)?.cpu_ns)
     }
@@ -87,17 +89,17 @@ pub struct Report {
     pub cpu_ns: u64,
     /// Number of failed requests by order. Order 0 includes the failed requests for single pages of split folios.
     pub failures: [u64; SWAP_NR_ORDERS],
-    /// Number of pages of the large folios that were split because the strategy had no run.
+    /// Number of pages in all large folios that were split because the strategy had no free run.
     pub fallback_pages: u64,
-    /// Number of pages for which the strategy had no slot.
+    /// Number of pages for which the strategy had no free slot.
     pub dropped_pages: u64,
     /// Number of pages of all large folios in the trace.
     pub large_pages: u64,
-    /// Number of slots in use at the peak of the trace. Measured only with samples.
+    /// Number of slots in use at the peak of the trace. 0 unless the replay takes samples.
     pub used_slots_peak: u64,
     /// Number of slots in use at the end of the trace.
     pub used_slots_end: u64,
-    /// Bytes of memory that the strategy takes at the peak of the trace. Measured only with samples.
+    /// Bytes of memory that the strategy takes at the peak of the trace. 0 unless the replay takes samples.
     pub memory_at_peak: StrategyMemory,
     /// Share of the free slots that lie outside aligned runs of 16 free slots, as a mean over the samples.
     pub fragmentation: f64,
@@ -208,8 +210,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Frees pages of a split folio. One call of [`Strategy::free`] frees consecutive slots, as an unmap of the pages
-    /// does.
+    /// Frees pages of a split folio. Consecutive slots are freed by one call of [`Strategy::free`], as the unmap of
+    /// the pages does in a kernel.
     #[cold]
     fn free_split(&mut self, folio: u32, first: u32, nr_pages: u32, cpu: CpuId) -> Result<()> {
         let from = (self.trace.page_base[folio as usize] + first) as usize;
@@ -296,12 +298,13 @@ mod tests {
 
     #[test]
     fn fragmentation_is_the_mean_over_the_samples_that_were_taken() {
-        // The last operation is the peak and is due for a sample. Three samples are due in ten operations.
+        // In the first case the last operation is the peak and is also sampled. In the second case every third of the
+        // ten operations is sampled, so only three samples are taken.
         for (nr_ops, samples, sampled) in [(4, 4, &[1, 2, 3, 4][..]), (10, 4, &[3, 6, 9])] {
             let trace = columns(&(0..nr_ops).map(|folio| (0, folio, 0, 1)).collect::<Vec<_>>()).expect("a good trace");
             let strategy = strategy::create("swap_table", 512, 1).expect("a strategy");
             let report = trace.replay(&*strategy, samples).expect("replays");
-            // Slots 1 to `used` are in use, so one run of 16 slots is partly free.
+            // Slots 1 to `used` are in use, so only the first run of 16 slots is partly free.
             let share = |&used: &u32| f64::from(16 - used) / f64::from(512 - used);
             let mean = sampled.iter().map(share).sum::<f64>() / sampled.len() as f64;
             assert!((report.fragmentation - mean).abs() < 1e-9, "{} is not {mean}", report.fragmentation);

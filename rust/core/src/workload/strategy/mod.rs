@@ -1,4 +1,5 @@
-//! The trait [`Strategy`] of all allocators that replays, comparisons and benchmarks use.
+//! The trait [`Strategy`], which every slot allocator implements that takes part in replays, comparisons and
+//! benchmarks.
 
 mod bitmap_ff;
 mod p3;
@@ -21,8 +22,8 @@ pub struct StrategyMemory {
 
 /// An allocator of slots 1..`nr_slots` on one device. Slot 0 is the header.
 ///
-/// Many threads may call every method at the same time. All callers use a trait object, so that a call of each
-/// strategy has the cost of one virtual call.
+/// Many threads may call every method at the same time. All callers use a trait object, so that a call costs one
+/// virtual call for each strategy alike.
 pub trait Strategy: Send + Sync {
     /// Returns the name of the strategy, which tables of results show.
     fn name(&self) -> &str;
@@ -38,7 +39,8 @@ pub trait Strategy: Send + Sync {
     /// Hands out one aligned run, or returns `None` when no run is free.
     fn alloc(&self, order: Order, cpu: CpuId) -> Option<SwpOffset>;
 
-    /// Frees all slots of one run, or a part of them. Errors, with nothing changed: `NotInUse` (ENOENT).
+    /// Frees `nr_pages` slots from `first` on, which are a run or a part of a run. Errors, with nothing changed:
+    /// `NotInUse` (ENOENT).
     fn free(&self, first: SwpOffset, nr_pages: u32, cpu: CpuId) -> Result<()>;
 
     /// Hands out up to `out.len()` runs, stops at the first failure, and returns the number of runs.

@@ -1,5 +1,5 @@
 //! The strategy `p3`: the swap table allocator with two static arrays, one for owners and one for zero marks. This is
-//! the design before the table entries contain the owners.
+//! the kernel's design before the owners moved into the table entries.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -11,8 +11,8 @@ use crate::containers::zeroed::MappedSlice;
 use crate::machine::profile::Profile;
 
 /// The swap table allocator with a static array of owners, 16 bits for each slot, and a static bitmap of zero marks.
-/// Two owners share a 32-bit word, so a compare-exchange stores an owner. One atomic operation clears the zero mark
-/// of a freed slot.
+/// A 32-bit word has the owners of two slots, so a compare-exchange stores an owner. One atomic operation clears the
+/// zero mark of a freed slot.
 struct P3Strategy {
     inner: SwapTableStrategy,
     owners: MappedSlice<AtomicU32>,
@@ -33,8 +33,8 @@ impl P3Strategy {
     fn swap_owner(&self, slot: u32, owner: MemcgId) -> MemcgId {
         let (word, shift) = (&self.owners[slot as usize / 2], slot % 2 * 16);
         let replaced = |old: u32| Some(old & !(0xffff << shift) | (owner.0 as u32) << shift);
-        // Relaxed is enough, because only the caller changes the owner of this slot, and `replaced` keeps the second
-        // owner in the word.
+        // Relaxed is enough, because only the caller changes the owner of this slot, and `replaced` keeps the other
+        // slot's owner in the word.
         let old = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, replaced).unwrap_or_else(|old| old);
         MemcgId((old >> shift) as u16)
     }

@@ -1,5 +1,5 @@
-//! A naive model of the slot allocator. The model has vectors for lists and a map of slots, and no bit operations and
-//! no locks.
+//! A naive model of the slot allocator. The model stores lists as vectors and slots in a map, and uses neither bit
+//! operations nor locks.
 //!
 //! The model is written from a description of the kernel's behaviour, not from the crate. The devices of the model
 //! are solid-state block devices without discard. The model has no swap cache, so reclaim finds no cached slots and
@@ -14,7 +14,8 @@ pub(crate) const NR_ORDERS: usize = 10;
 
 const BAD: u32 = u32::MAX;
 
-/// The list that a cluster is on. `Off` means no list, because a scan takes a cluster off its list.
+/// The list that a cluster is on. `Off` means no list: a scan takes a cluster off its list while it scans the
+/// cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Place {
     Off,
@@ -95,7 +96,8 @@ impl Device {
             && (order == 0 || cluster.count == 0 || cluster.order == order)
     }
 
-    /// Puts a cluster on the list for its number of slots in use, as the allocator does after a scan of the cluster.
+    /// Puts a cluster on the list that its number of slots in use selects, as the allocator does after a scan of the
+    /// cluster.
     fn relocate(&mut self, c: u32) {
         let Cluster { count, order, .. } = self.clusters[c as usize];
         match count {
@@ -144,8 +146,8 @@ impl Device {
         }
     }
 
-    /// Does the reclaim of cached slots in full clusters. The model has no cached slots, so a cluster only moves to
-    /// the end of its list.
+    /// Models the reclaim of cached slots in full clusters. The model has no cached slots, so each visited cluster
+    /// only moves to the end of the list of full clusters.
     fn reclaim_full(&mut self, budget: u32) {
         for _ in 0..budget.max(1) {
             match self.isolate(Place::Full) {
@@ -173,7 +175,7 @@ pub(crate) struct Rules {
     /// If true, a hint that cannot be used is cleared, and the cluster of the hint moves to another list (E13), as in
     /// profile `series`.
     pub(crate) relocate: bool,
-    /// If true, a worker runs at the end of the operation that queued the worker.
+    /// If true, a queued reclaim worker runs at the end of the operation that queued it.
     pub(crate) inline: bool,
 }
 
@@ -318,7 +320,7 @@ impl Model {
         self.hints[cpu][order] = found.and_then(|(_, next)| next).map(|next| (ty, next));
         if found.is_some() && device.is_full() {
             self.avail.retain(|&other| other != ty);
-            // The condition uses the state before this allocation, so `was_half_full` is read above.
+            // The worker is queued if swap was half full before this allocation, so `was_half_full` is read above.
             if was_half_full && !self.work.contains(&ty) {
                 self.work.push(ty);
             }

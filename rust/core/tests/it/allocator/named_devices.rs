@@ -1,5 +1,5 @@
-//! Requests that name their device: moves of data, groups whose policy names devices, and hooks. Such a request
-//! leaves the placement of all other requests as it is.
+//! Tests of requests that name their device: moves of data, groups whose policy names devices, and hooks. Such a
+//! request does not change the slots that all other requests get.
 
 use std::sync::{Arc, Mutex};
 
@@ -148,7 +148,7 @@ fn a_device_table_without_a_real_device_keeps_the_data_in_memory() {
     machine.swap.check().expect("every invariant");
 }
 
-/// A hook that records the devices that it was offered, and chooses one.
+/// A hook that stores the devices that a call offers, and chooses the device `choice`.
 #[derive(Debug)]
 struct Chooser {
     choice: SwpType,

@@ -54,14 +54,14 @@ fn a_device_goes_and_comes_back_under_load() {
                 scope.spawn(move || hammer(swap, owned, cpu, stop));
             }
             let end = Instant::now() + stress_time() / Profile::NAMES.len() as u32;
-            // The minimum of four rounds is for slow machines.
+            // The loop makes at least four rounds, because a slow machine makes few rounds before `end`.
             while Instant::now() < end || nr_off < 4 {
                 let device = swap.swapon(&spec).expect("a free type");
                 std::thread::sleep(Duration::from_millis(5));
                 let unuse = |entry: SwpEntry, _| match take_covering(&owned, entry) {
                     Some((first, nr_pages)) => swap.put(first, nr_pages, CpuId(0)),
                     // The slot is not in the map, because a thread has just allocated the slot or is about to free
-                    // it. A later pass of the swapoff finds the slot again if the slot stays in use.
+                    // it. If the slot stays in use, a later pass of the swapoff calls this hook for the slot again.
                     None => Ok(()),
                 };
                 while let Err(error) = swap.swapoff(&device, unuse) {

@@ -62,7 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A run that was handed out earlier. Some of its slots may be free or belong to another run.
+/// A run that was handed out earlier. Some of its slots may be free again or belong to a newer run.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     ty: u8,
@@ -159,8 +159,8 @@ impl Pair {
         true
     }
 
-    /// Drops one reference of each slot of a run. If a slot has no reference, the allocator returns an error and
-    /// changes nothing.
+    /// Drops one reference of each slot of a run. If a slot has no reference, the test expects an error and no
+    /// change.
     fn put(&mut self, run: Run) {
         let got = self.swap.put(entry(run.ty, run.first), run.nr, CpuId(0));
         if self.model.is_referenced(run.ty, run.first, run.nr) {
@@ -244,8 +244,8 @@ impl Pair {
         }
         for (cpu, (real, model)) in self.swap.dump_hints().iter().zip(&self.model.hints).enumerate() {
             let model = model.map(|hint| hint.map_or(SwpEntry::NONE, |(ty, slot)| entry(ty, slot)));
-            // A hint with slot 0 still names a device, as in the kernel. The device of such a hint has no effect, so
-            // the test does not compare the device.
+            // A hint with slot 0 means no hint, but still has the type of a device, as in the kernel. This type has
+            // no effect, so the test does not compare it.
             let real = real.map(|hint| if hint.offset().0 == 0 { SwpEntry::NONE } else { hint });
             assert_eq!(real, model, "cpu {cpu}");
         }

@@ -42,7 +42,7 @@ fn read(swap: &Swap, device: &SwapDevice, cpu: CpuId, slots: Range<u32>, stop: &
             assert_eq!(shadow.memcg, owner_of(SwpOffset(slot)), "slot {slot} shows another cluster's entry");
             seen += 1;
         }
-        // The checks below leave cluster 0 out, because cluster 0 has the bad slot 0.
+        // The assertions below are not made for cluster 0, because its slot 0 is bad.
         if slot < C {
             continue;
         }

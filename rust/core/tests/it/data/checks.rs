@@ -1,5 +1,5 @@
-//! `Swap::check` beside threads: each invariant holds whenever the check runs. A workload of the table changes the
-//! state of the invariants that it names, while another thread runs the check again and again.
+//! Tests of `Swap::check` while other threads work: each invariant holds whenever the check runs. Each element of
+//! `WORKLOADS` changes the state that its invariants describe, while one thread calls `Swap::check` again and again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ type Step = fn(&Machine, &mut Vec<SwpEntry>, &mut ChaCha8Rng, CpuId);
 
 struct Workload {
     name: &'static str,
-    /// Numbers of the invariants whose state the workload changes.
+    /// Numbers of the invariants that describe the state that the workload changes.
     invariants: &'static [&'static str],
     has_ghost: bool,
     has_zswap: bool,
@@ -179,7 +179,7 @@ fn step_groups(m: &Machine, held: &mut Vec<SwpEntry>, rng: &mut ChaCha8Rng, cpu:
 
 fn step_zswap(m: &Machine, held: &mut Vec<SwpEntry>, rng: &mut ChaCha8Rng, cpu: CpuId) {
     match rng.random_range(0..8) {
-        // Nothing to write back, or another thread has the page, is no failure.
+        // The results are ignored, because a writeback may find no page, or a page that another thread uses.
         0 => drop(m.swap.shrink_memcg(m.groups[cpu.index()].css(), cpu)),
         1 => drop(m.swap.zswap_shrink_worker(cpu)),
         2 => held.last().into_iter().for_each(|&entry| drop(m.swap.zswap_writeback_entry(entry, cpu))),
@@ -208,7 +208,8 @@ fn step_devices(m: &Machine, held: &mut Vec<SwpEntry>, rng: &mut ChaCha8Rng, cpu
     if cpu.0 == 0 {
         let device = storage_on(&m.swap, ram(2048), 20);
         drop(m.swap.resize(&m.devices[2], [1 << 20, 1 << 19][rng.random_range(0..2)]));
-        // A slot that stays in use keeps the device on, and its storage goes with the subsystem.
+        // The result is ignored. If a slot of the device is in use, the device stays on until the subsystem is
+        // dropped.
         drop(m.swap.swapoff_without_hook(&device));
         return;
     }

@@ -23,7 +23,7 @@ fn out(swap: &Swap, order: Order, data: &[u8], cpu: CpuId) -> SwpEntry {
 fn new_slots_of_a_clean_folio_get_its_data() {
     let swap = swap_on(Config::new(1, Profile::Newest), ram(1024));
     let old = out(&swap, order(0), &[7; PAGE_SIZE], CPU);
-    // The second reference keeps the slot, so that the folio stays clean and cached.
+    // The second reference keeps the slot in use after the swap-in, so that the folio stays clean and cached.
     swap.dup(old, 1, CPU).expect("in use");
     let how = Swapin::new(CPU, Orders::ZERO);
     let mapped = swap.swap_in(old, 1, &how).expect("swapped out");
@@ -148,7 +148,8 @@ fn first_byte_in_time(swap: &Arc<Swap>, entry: SwpEntry) -> u8 {
         let mapped = swap.swap_in(entry, 1, &Swapin::new(CPU, Orders::ZERO)).expect("in memory");
         let byte = mapped.folio().bytes().expect("no views")[0];
         swap.folio_unmap(mapped, CPU).expect("a cpu");
-        // The receiver is gone when the test has failed already.
+        // The result is ignored, because the receiver is dropped when the swap-in took too long and the test has
+        // failed.
         let _ = sender.send(byte);
     });
     receiver.recv_timeout(Duration::from_secs(20)).expect("the swap-in ends")
@@ -161,14 +162,15 @@ fn a_dirty_folio_in_the_cache_has_the_data_of_its_slots() {
         let folio = MappedFolio::map(swap.folio_with(order(0), &[byte]).expect("memory"));
         swap.swap_out(folio, CPU).map_err(|kept| kept.error).expect("room")
     };
-    // The holder of a folio that was inserted without a read declares its bytes to be the newest data.
+    // The folio is inserted into the cache without a read of the slot. `folio_mark_dirty` declares the bytes of the
+    // folio to be the newest data of the slot.
     let entry = out(1);
     let folio = swap.folio_with(order(0), b"b").expect("memory");
     swap.on_cpu(CPU).expect("a cpu").swap_cache_add_folio(folio.folio(), entry).expect("swapped out");
     folio.folio_mark_dirty();
     assert_eq!(first_byte_in_time(&swap, entry), b'b');
     drop(folio);
-    // The bytes of a folio that was allocated and never written are the data of the slots that the folio gets.
+    // The bytes of a new folio, which was never written to a device, are the data of the slots that the folio gets.
     let folio = swap.folio_alloc(order(0), Gfp::HIGHUSER_MOVABLE, CPU).expect("memory");
     folio.bytes_mut().expect("no views").fill(7);
     let entry = swap.folio_alloc_swap(&folio, CPU).expect("room");

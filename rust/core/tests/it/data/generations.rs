@@ -1,5 +1,5 @@
-//! End-to-end tests of reclaim by generations. The tests run the same accesses under the rules `classic` and `mglru`
-//! and compare the results.
+//! End-to-end tests of reclaim by generations (MGLRU). The tests run the same accesses under the rules `classic` and
+//! `mglru` and compare the results.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ fn a_stream_longer_than_memory_takes_idle_pages_of_old_generations() {
             process.touch(0..HOT);
             process.touch(HOT + start..HOT + start + 50);
         }
-        // The second part touches only pages of the stream, and no hot pages.
+        // The last 4,000 touches are all to pages of the stream, none to a hot page.
         process.touch(HOT + 8000..HOT + 12_000);
         let nr_present = process.space.nr_present(0..HOT);
         process.end();
@@ -332,7 +332,8 @@ fn random_programs_keep_every_invariant_after_each_step() {
         }
         let root = swap.memory_of_folios().lruvec();
         assert!(stat(&swap, "pgsteal") > 0 && root.lrugen.max_seq() > 4, "seed {seed}: memory was short");
-        // Only one address space is kept and the limits are removed, so that all its pages can be swapped in.
+        // The test drops all address spaces but one and removes the limits, so that all pages of this address space
+        // can be swapped in.
         world.spaces.truncate(1);
         for &group in &world.groups[1..] {
             swap.memcg_write(group, "memory.max", "max", false, CPU).expect("it is online");

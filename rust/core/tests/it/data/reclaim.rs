@@ -190,8 +190,8 @@ fn pages_in_use_stay_while_others_pass_by() {
             touch_hot();
         }
         if page == 2000 {
-            // The faults so far come from the first shortage of memory. All pages were touched then, and reclaim
-            // paged out the hot pages, because the hot pages were the oldest.
+            // The faults up to here are left out of the comparison, because reclaim paged out the hot pages when
+            // memory first ran out: every page had been touched, and the hot pages were the oldest pages.
             nr_early_faults = stat(&swap, "pgmajfault");
         }
     }
@@ -249,11 +249,13 @@ fn locked_pages_are_unevictable_from_their_fault_until_the_mapping_ends() {
         for error in [locked.mm.pageout(all.clone(), CPU).map(drop), locked.mm.zap(all.clone(), CPU)] {
             assert_eq!(error, Err(SwapError::MappingLocked(locked.page(0).0)));
         }
-        // The child does not inherit the lock, but its pages stay while the parent locks them.
+        // The child's mapping is not locked, but the pages that the child shares with the locked mapping of the
+        // parent cannot be paged out.
         let child = locked.fork(CPU);
         assert!(!child.is_locked() && locked.is_locked());
         assert_eq!(child.mm.pageout(all.clone(), CPU).expect("mapped").reclaimed_pages, 0);
-        // The parent's copy of a page is locked. The page of the child is not locked any more.
+        // The write gives the parent its own copy of the page, which is locked. The old page belongs to the child and
+        // is not locked any more.
         write(&locked, 0, 500);
         let nr_unlocked = if anon_order == 0 { 1 } else { 16 };
         assert_eq!(unevictable(&swap), 64 + 1 - nr_unlocked);
@@ -342,7 +344,8 @@ fn pageout_keeps_a_large_folio_that_another_address_space_maps_in_part() {
     assert_empty(&swap);
 }
 
-/// Returns a subsystem whose memory is full of pages that reclaim can take, and 16 swapped-out pages.
+/// Returns a subsystem whose memory is full of pages that reclaim can take, the address space of these pages, and the
+/// entry of 16 swapped-out pages.
 fn full_of_cold_pages() -> (Arc<Swap>, Space, SwpEntry) {
     let swap = swap_with(1, 8192);
     let folio = MappedFolio::map(swap.folio_with(order(4), b"large").expect("room"));
@@ -374,7 +377,8 @@ fn the_mask_of_an_allocation_decides_whether_it_reclaims() {
 fn the_huge_mask_of_a_swap_in_is_limited_by_the_mask_of_its_caller() {
     let few = Gfp::HIGHUSER_MOVABLE - Gfp::DIRECT_RECLAIM;
     let (user, light, huge) = (Gfp::HIGHUSER_MOVABLE, Gfp::TRANSHUGE_LIGHT, Gfp::TRANSHUGE);
-    // Each case has the caller's mask, the huge mask, and the pages that the swap-in maps; 0 for no memory.
+    // Each case has the allocation mask of the caller, the mask for large folios, and the number of pages that the
+    // swap-in maps; 0 means that it fails for lack of memory.
     for (gfp, huge_gfp, nr_pages) in [(user, light, 1), (user, huge, 16), (few, light, 0), (few, huge, 0)] {
         let (swap, space, entry) = full_of_cold_pages();
         let how = Swapin { gfp, huge_gfp, ..Swapin::new(CPU, Orders::one(order(4))) };

@@ -1,5 +1,5 @@
-//! Tests of storages. Storages keep every page that threads write. Files that shrink cause errors. Real swap tools
-//! accept the headers that the crate writes.
+//! Tests of storages. A storage keeps every page that threads write. A file that becomes shorter while it is in use
+//! causes errors, no panic. `mkswap` and other swap tools accept the headers that the crate writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

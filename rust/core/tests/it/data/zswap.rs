@@ -43,7 +43,7 @@ fn machine_with(config: Config) -> Machine {
 fn machine(memory_pages: u64, max_pool_percent: u32) -> Machine {
     let zswap = Some(ZswapOptions { max_pool_percent, ..ZswapOptions::default() });
     let config = Config::new(1, Profile::Newest);
-    // The stock is off, so that the usage of a group is exactly the number of charged pages.
+    // The per-CPU stock of charges is off, so that the usage of a group is exactly the number of charged pages.
     let memcg = MemcgSwitches { memcg_stock: false, ..config.switches.memcg };
     let switches = Switches { memcg, ..config.switches };
     machine_with(Config {
@@ -268,8 +268,8 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     let entries: Vec<_> = (0..40).map(|tag| m.out(&text(tag), a)).collect();
     assert_eq!(shrink(), Err(AGAIN), "32 entries had their second chance");
     assert_eq!(m.stats(["written_back_pages", "reject_reclaim_fail"]), [0, 0]);
-    // The first call used the second chance of 32 of the 40 pages. This call examines 32 pages: it uses the second
-    // chance of the other 8 pages, and then writes the oldest 24 pages.
+    // Each call of `shrink` scans 32 of the 40 pages. The first call took the second chance away from 32 pages. This
+    // call takes it away from the other 8 pages, and then writes the oldest 24 pages back.
     assert_eq!(shrink(), Ok(24));
     assert_eq!(m.stats(["written_back_pages", "zswpwb", "pswpout", "stored_pages"]), [24, 24, 24, 16]);
     m.options(|options| options.is_enabled = false);
@@ -297,7 +297,7 @@ fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
     let shadow = Default::default();
     m.swap.on_cpu(CPU).expect("a cpu").swap_cache_del_folio(folio.folio(), shadow).expect("clean");
     drop(folio);
-    // WB1 fails: there is no memory for a folio.
+    // WB1 fails, because there is no memory for a folio.
     let hold: Vec<_> = std::iter::from_fn(|| m.swap.memory_of_folios().alloc(Order::ZERO).ok()).collect();
     assert_eq!((m.writeback(entry), used()), (Err(NOMEM), 512));
     drop(hold);
@@ -351,12 +351,12 @@ fn limits_of_a_group_hold_for_all_below_it() {
     let mut stored: Vec<_> = (0..2).map(|tag| (m.out(&noise(tag), a), tag)).collect();
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.zswap.current")), [8192, 0, 8192]);
     assert_eq!([a, b, p].map(|css| m.read(css, "memory.current")), [8192, 0, 8192], "zswap charges whole pages");
-    // The limit of p refuses the page of b, so the page is written to the device. Group b has no page in zswap to
-    // write back, and zswap does not write back pages of a for b.
+    // The zswap limit of group p, the parent of a and b, refuses the page of b, so the page is written to the device.
+    // Group b has no page in zswap to write back, and zswap does not write pages of a back to make room for b.
     let disk = m.out(&noise(2), b);
     assert_eq!(m.stats(["stored_pages", "pswpout", "written_back_pages", "pool_limit_hit"]), [2, 1, 0, 0]);
-    // The first store of a over the limit uses the second chance of a's pages. The second store writes these pages
-    // back.
+    // The first store of group a over the limit takes the second chance away from the pages of a. The second store
+    // writes these pages back.
     stored.push((m.out(&noise(3), a), 3));
     assert_eq!(m.stats(["stored_pages", "written_back_pages"]), [2, 0]);
     stored.push((m.out(&noise(4), a), 4));
@@ -382,7 +382,8 @@ fn the_worker_goes_round_the_groups_and_on_where_it_ended() {
     let stored = || groups.map(|css| m.read(css, "memory.zswap.current") / PAGE_SIZE as u64);
     assert_eq!(stored(), [66; 3]);
     let limit = |percent: u32| m.options(|options| options.accept_threshold_percent = percent);
-    // The worker first uses the second chance of 32 pages of each group in turn, and then writes pages.
+    // The worker scans 32 pages of each group in turn. The first scan of a page takes its second chance away, and the
+    // next scan writes the page back.
     limit(95);
     assert_eq!(m.swap.zswap_shrink_worker(CPU), Ok(30));
     let first = stored();

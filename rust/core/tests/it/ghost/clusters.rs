@@ -42,7 +42,7 @@ fn ranges(slots: &[u32]) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// Scenario E12 in profile `Series`. Cluster 0 is on no list, and the ghost refuses large orders.
+/// Example E12 of `docs/steps.md` in profile `Series`. Cluster 0 is on no list, and the ghost refuses large orders.
 #[test]
 fn e12_series() {
     let (swap, device) = with_ghost(2, Profile::Series, 3072);
@@ -58,7 +58,7 @@ fn e12_series() {
     swap.check().expect("every invariant");
 }
 
-/// Scenario E12 in profile `Newest`. Cluster 0 is used, and the ghost serves large orders.
+/// Example E12 of `docs/steps.md` in profile `Newest`. Cluster 0 is used, and the ghost serves large orders.
 #[test]
 fn e12_newest() {
     let (swap, device) = with_ghost(2, Profile::Newest, 3072);
@@ -193,7 +193,8 @@ fn ghosts_that_are_not_visible_are_in_no_total() {
     }
 }
 
-/// Slots for folios come from virtual devices first, at any priority. Slots without a folio come from other devices.
+/// A request with a folio gets slots of a virtual device even if another device has a higher priority. A request
+/// without a folio gets slots of another device.
 #[test]
 fn virtual_devices_come_first_for_folios() {
     let swap = Swap::new(1, Profile::Newest).expect("a CPU");

@@ -44,7 +44,8 @@ fn churn(swap: &Swap, cpu: CpuId, nr_steps: &AtomicU64, stop: &AtomicBool) {
 }
 
 /// Calls `change` `nr_rounds` times while two threads allocate and free slots. Before each call the function waits
-/// until the threads have done some steps, because calls without a pause would keep the threads from the locks.
+/// until the threads have made some steps, because otherwise the calls would hold the locks most of the time and the
+/// threads would make no steps.
 fn under_load(swap: &Swap, nr_rounds: u64, mut change: impl FnMut()) {
     let (stop, nr_steps) = (&AtomicBool::new(false), &AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -97,7 +97,7 @@ fn groups_have_the_files_of_their_hierarchy_and_root_few_of_v2() {
     let v1 = machine(Hierarchy::V1);
     let root = GroupHandle::root(&v1).expect("enabled");
     let names = v1.memcg_files(root.css()).expect("enabled");
-    assert_eq!(names.len(), 12);
+    assert_eq!(names.len(), 14);
     assert!(names.contains(&"memory.memsw.limit_in_bytes") && !names.contains(&"memory.max"));
 }
 
@@ -503,8 +503,8 @@ fn owners_of_slots_and_the_ages_of_their_evictions() {
         assert_eq!(swap.slot_owner_id(foreign).expect("a slot"), b.group().id(), "{store}");
         let mut ages = swap.swap_ages(a.css()).expect("enabled");
         ages.sort_unstable();
-        // A store that records owners measures the ages at root. The eviction of group b's page then makes the pages
-        // of group a one step older.
+        // With the owner stores `array` and `cluster_table`, the lruvec of root counts all evictions. The later
+        // eviction of group b's page then makes the pages of group a one step older.
         assert_eq!(ages, if is_recorded { [2, 3, 4, 5] } else { [1, 2, 3, 4] }, "{store}");
         assert_eq!(swap.swap_ages(b.css()).expect("enabled"), [1], "{store}");
         let resident = folio(&a, 0);

@@ -1,5 +1,5 @@
-//! Protection of groups (`memory.min`, `memory.low`) under the pressure of a neighbour. The tree and the numbers are
-//! those of the kernel's test of protection.
+//! Protection of groups (`memory.min`, `memory.low`) under the pressure of a neighbour. The tree of groups and the
+//! numbers are those of the kernel's selftest for protection.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::common::{CPU, ram, storage_on};
 const MIB: u64 = 1 << 20;
 const PAGES_PER_MIB: u64 = MIB / 4096;
 
-/// The groups of the tree: `a` has 200 MiB; `b` below it has a protection of 50 MiB; `children` of `b` claim 75, 25,
-/// 0 and 500 MiB; `neighbour` is below `a`.
+/// The groups of the tree. `a` has a limit of 200 MiB. `b` is below `a` and has a protection of 50 MiB. The
+/// `children` of `b` have protections of 75, 25, 0 and 500 MiB. `neighbour` is below `a`.
 struct Tree {
     swap: Arc<Swap>,
     b: GroupHandle,
@@ -24,7 +24,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// Makes the tree with claims in `file`, and fills the first three children with 50 MiB each.
+    /// Makes the tree, writes the protections to `file`, and fills the first three children with 50 MiB each.
     fn new(file: &str, workingset: &str) -> Self {
         let mut config = Config::new(1, Profile::Newest);
         (config.memcg, config.workingset) = (Some(Hierarchy::V2), workingset.into());
@@ -42,15 +42,15 @@ impl Tree {
             write(&child, file, claim);
             child
         });
-        // Pages of the neighbour stay in memory, as in the kernel's test, where only the children have pages of
-        // files.
+        // The neighbour may not swap, so its pages stay in memory. In the kernel's test they stay too, because only
+        // the children have pages of files, which reclaim takes.
         let neighbour = a.create("g").expect("a group");
         write(&neighbour, "memory.swap.max", 0);
         let mut tree = Self { swap: swap.clone(), b, children, neighbour, tasks: Vec::new() };
         for child in &tree.children[..3] {
             tree.tasks.push(fill(&swap, child, 50).expect("room for 50 MiB"));
-            // Reclaim of one page looks at every page, because all pages were just touched. From now on no page is
-            // young, like the pages of files in the kernel's test.
+            // The reclaim of one page clears the accessed bit of every page of the child, because all pages were just
+            // touched. From now on no page is young, like the pages of files in the kernel's test.
             swap.memcg_write(child.css(), "memory.reclaim", "4K", false, CPU).expect("a page");
         }
         tree
@@ -86,7 +86,7 @@ fn assert_near(file: &str, found: &[i64], expected: &[i64]) {
     assert!(is_near, "{file}: {found:?} MiB, expected {expected:?} within 3");
 }
 
-/// Each pair is a file of protection and the name of the lists of reclaim.
+/// Each pair is a file with a protection, and the name of the rule of working-set detection.
 const CASES: [(&str, &str); 4] =
     [("memory.min", "classic"), ("memory.low", "classic"), ("memory.min", "mglru"), ("memory.low", "mglru")];
 

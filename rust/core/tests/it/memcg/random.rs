@@ -17,7 +17,8 @@ use swapcore::{Config, CpuId, MappedFolio, Orders, Profile, Swap, Swapin, Switch
 use crate::common::{CPU, assert_empty, nr_programs, order, ram, stress_time, swap_on};
 use crate::programs::{self, Ground};
 
-/// Returns every pair of an owner store and a rule for slots of dead owners that the store can implement.
+/// Returns every pair of an owner store (the place where owners of slots are recorded) and a rule for slots of dead
+/// owners that the store can implement.
 fn wishes() -> Vec<MemcgSwitches> {
     let stores = [OwnerStore::Shadow, OwnerStore::Array, OwnerStore::ClusterTable, OwnerStore::Trampoline];
     let rules = [DeadSwapin::Reparent, DeadSwapin::FaultMm, DeadSwapin::ReparentIfShared];
@@ -165,7 +166,7 @@ fn a_task_moves_between_groups_that_are_removed_while_it_faults() {
                     let css = groups.create(CssId::ROOT, &format!("g{step}")).expect("a new name").css();
                     let old = mm.css();
                     mm.enter_group(css).expect("online");
-                    // A child of the task may still be in the group.
+                    // A forked task may still be in the group, so the removal is repeated.
                     while old != CssId::ROOT && swap.remove_group(old, CpuId(1)).is_err() {
                         std::thread::yield_now();
                     }

@@ -1,5 +1,5 @@
-//! Files in memory with groups: the first toucher pays, reclaim swaps the pages out, and the owner of a slot pays
-//! again.
+//! Tests of files in memory (shmem) with groups. The group of the task that touches a page first is charged for the
+//! page. Reclaim swaps the page out. At the swap-in the owner of the slot is charged again.
 //!
 //! A row is `memory/swap/MEMCG_SWAP/id references` of a group; the second column is memsw on v1.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use swapcore::base::limits::PAGE_SIZE;
 use swapcore::base::types::CssId;
 use swapcore::memcg::{Hierarchy, MemcgStat};
-use swapcore::mm::{Shmem, ShmemEntry};
+use swapcore::mm::{PageoutReport, Shmem, ShmemEntry};
 use swapcore::{Config, GroupHandle, Order, Profile, Result, Swap, SwapError};
 
 use crate::common::{CPU, assert_empty, order, ram, stat, swap_on};
@@ -37,7 +37,8 @@ fn row(group: &GroupHandle) -> String {
     format!("{memory}/{swap}/{}/{}", group.stat_local(MemcgStat::Swap), group.id_refs())
 }
 
-/// Returns the group's own pages of files, anonymous pages, pages in the swap cache, and major faults.
+/// Returns the counters of the group without its descendants: pages of files in memory, anonymous pages, pages in the
+/// swap cache, and major faults.
 fn own(group: &GroupHandle) -> [i64; 4] {
     [MemcgStat::Shmem, MemcgStat::Anon, MemcgStat::Swapcached, MemcgStat::PgMajFault]
         .map(|stat| group.group().stat_local(stat))
@@ -146,7 +147,8 @@ fn willneed_charges_the_owner_and_reads_each_page_alone() {
         [0, 4].into_iter().for_each(|page| file.writeout(page, CPU).expect("room"));
         assert_eq!(row(&a), "0/8/8/9", "{hierarchy:?} {store}");
         assert_eq!(file.willneed(0..6, b.css(), CPU), Ok(6));
-        // On v1 the memory of a cached page has the charge of its slot. A record keeps the pins of v2.
+        // On v1 a cached slot has no charge of its own, because memory and swap have one counter. On v2 the owner
+        // stores `array` and `cluster_table` keep the pins of cached slots.
         let cached = match (hierarchy, store) {
             (Hierarchy::V1, _) => "6/8/2/3",
             (_, "shadow" | "trampoline") => "6/8/8/3",
@@ -220,6 +222,45 @@ fn reclaim_splits_a_large_folio_that_the_file_lost_a_page_of() {
     (0..16).for_each(|page| assert_eq!(read(&file, page, a.css()), Ok(if page == 5 { 0 } else { page + 1 })));
     drop(file);
     assert_empty(&swap);
+}
+
+#[test]
+fn a_pageout_takes_the_pages_of_its_range_only() {
+    let swap = machine(Hierarchy::V2, "shadow");
+    let a = GroupHandle::root(&swap).and_then(|root| root.create("A")).expect("a group");
+    let file = file_of(&swap, 20, order(4));
+    (0..20).for_each(|page| write(&file, page, a.css()).expect("memory"));
+    assert_eq!((file.size_pages(), file.touch_order(), file.nr_pages()), (20, order(4), (20, 0)));
+    let report = |reclaimed_pages, split_folios| PageoutReport { reclaimed_pages, split_folios, ..Default::default() };
+    assert_eq!(file.pageout(3..5, CPU), Ok(report(2, 1)), "the folio lies partly in the range");
+    assert_eq!(file.pageout(16..20, CPU), Ok(report(4, 0)), "the folio lies in the range");
+    assert_eq!((file.nr_pages(), row(&a)), ((14, 6), "14/6/6/7".into()));
+    assert_eq!(file.willneed(3..5, a.css(), CPU), Ok(2));
+    assert_eq!(file.pageout(0..20, CPU), Ok(report(16, 0)), "14 pages of the file and 2 of the swap cache");
+    assert_eq!(file.pageout(20..21, CPU), Err(SwapError::NotMapped(20)));
+    (0..20).for_each(|page| assert_eq!(read(&file, page, a.css()), Ok(page + 1)));
+    drop(file);
+    assert_empty(&swap);
+}
+
+#[test]
+fn a_swapoff_brings_the_pages_of_a_file_back() {
+    on_all(|swap, hierarchy, store| {
+        let root = GroupHandle::root(&swap).expect("enabled");
+        let (a, b) = (root.create("A").expect("a group"), root.create("B").expect("a group"));
+        let file = file_of(&swap, 8, order(2));
+        (0..8).for_each(|page| write(&file, page, a.css()).expect("memory"));
+        file.pageout(0..8, CPU).expect("room");
+        let device = swap.devices()[0].clone();
+        assert_eq!((swap.swapoff_all(), swap.devices().len()), (1, 1), "slots in use keep the device on");
+        swap.swapoff(&device, |_, _| file.unuse(device.ty(), b.css(), CPU)).expect("memory");
+        assert_eq!((file.nr_pages(), swap.devices().len()), ((8, 0), 0));
+        assert_eq!(row(&a), if hierarchy == Hierarchy::V2 { "8/0/0/1" } else { "8/8/0/1" }, "{store}: the owner pays");
+        assert_eq!(row(&b), "0/0/0/1");
+        (0..8).for_each(|page| assert_eq!(read(&file, page, b.css()), Ok(page + 1)));
+        drop(file);
+        swap.check().expect("every invariant");
+    });
 }
 
 #[test]
@@ -297,7 +338,7 @@ fn threads_share_a_file_that_is_larger_than_the_limit_of_its_group() {
                 scope.spawn(move || {
                     let (css, cpu) = (group.css(), swapcore::CpuId(thread as u16));
                     let mut state = thread + 1;
-                    // Neighbouring pages belong to different threads, so every folio has pages of both.
+                    // The threads use neighbouring pages, so every folio has pages of both threads.
                     let mut last = [0_u64; 1024];
                     for step in 1..=15_000_u64 {
                         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);

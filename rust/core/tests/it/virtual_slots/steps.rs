@@ -206,7 +206,7 @@ fn data_moves_from_one_real_device_to_another() {
 
 #[test]
 fn a_real_device_goes_off_without_a_look_at_who_refers_to_the_slots() {
-    // The device has one cluster or more for each order.
+    // The real device has at least one cluster for each order.
     let machine = machine(8192);
     let entries: Vec<SwpEntry> = (0..9).map(|log2| machine.out(log2, log2 + 1)).collect();
     machine.swap.swapoff(&machine.real, |entry, _| panic!("{entry} has a reference")).expect("memory");

@@ -14,13 +14,15 @@ import sys
 import threading
 import time
 from array import array
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from swapcore._core import MAX_ORDER, Swap, SwpEntry
-from swapcore.exceptions import InvalidArgumentError, InvariantError, SwapFullError, invalid
+from swapcore._core import Swap, SwpEntry
+from swapcore.exceptions import InvariantError, SwapFullError, invalid
 from swapcore.storage import Null
+
+from .steps import draw_order, dup_and_put, free_cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +204,7 @@ class _Worker:
     # Steps. Each step makes one or a few calls to the allocator.
 
     def _alloc(self) -> None:
-        order = self._order()
+        order = draw_order(self.rng)
         try:
             self._own(int(self.swap.alloc(order, cpu=self.cpu)), 1 << order)
         except SwapFullError:
@@ -210,7 +212,7 @@ class _Worker:
             self._free()
 
     def _alloc_batch(self) -> None:
-        order = self._order()
+        order = draw_order(self.rng)
         n = self.rng.randint(1, BATCH_MAX)
         self.counts["failures"] += self._own_batch(n, order) < n
 
@@ -246,17 +248,11 @@ class _Worker:
             return
         value, nr = self.rng.choice(self.held)
         times = self.rng.choice((1, 1, 1, 2, 15, 40))
-        for _ in range(times):
-            self.swap.dup(value, nr, cpu=self.cpu)
-        count = self.swap.swap_count(value)
-        if count != times + 1:
-            raise InvariantError(f"{_name(value)} has count {count} after {times} dups of 1")
-        for _ in range(times):
-            self.swap.put(value, nr, cpu=self.cpu)
+        dup_and_put(self.swap, value, nr, times, cpu=self.cpu, name=_name(value))
         self.counts["dups"] += times
 
     def _cache(self) -> None:
-        """Leaves a slot that only the swap cache holds, so that the allocator may take the slot back."""
+        """Leaves a slot that only the swap cache holds, so that the allocator may reclaim the slot."""
         if not self.held:
             return
         value, nr = self._take()
@@ -274,12 +270,7 @@ class _Worker:
             self._uncache()
 
     def _uncache(self) -> None:
-        folio = self.cached.pop(self.rng.randrange(len(self.cached)))
-        # The allocator may have taken the slot back before the call, or may take the slot back during the
-        # call.
-        if folio.entry is not None:
-            with suppress(InvalidArgumentError):
-                self.swap.folio_free_swap(folio, cpu=self.cpu)
+        free_cached(self.swap, self.rng, self.cached, cpu=self.cpu)
 
     def _send(self) -> None:
         if self.held:
@@ -300,9 +291,6 @@ class _Worker:
             self._release(*self._take())
 
     # Bookkeeping of the owners of slots, outside the allocator.
-
-    def _order(self) -> int:
-        return self.rng.choices((0, 1, 2, 4, 6, MAX_ORDER), (60, 5, 12, 14, 7, 2))[0]
 
     def _take(self) -> Run:
         index = self.rng.randrange(len(self.held))
