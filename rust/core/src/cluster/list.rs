@@ -174,7 +174,8 @@ impl Lists {
         head.len += 1;
     }
 
-    #[inline]
+    // Always inlined, because every move of a cluster between lists calls this function once.
+    #[inline(always)]
     pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, record: RecordId) {
         let head = &mut self.heads[list.index()];
         head.list.unlink(&all.array, record.0);

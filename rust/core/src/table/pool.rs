@@ -115,7 +115,7 @@ impl TablePool {
     }
 
     /// Returns a table by number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn table(&self, id: TableId) -> &SwapTable {
         self.tables.element(id.index())
     }
