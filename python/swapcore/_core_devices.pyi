@@ -7,7 +7,7 @@ from typing_extensions import Buffer
 
 from ._core_entries import SwpEntry
 from ._core_memcg import MemCgroup
-from ._core_results import ClusterColumns, DeviceMemory, SwapHeader, ZswapPool
+from ._core_results import ClusterColumns, DeviceMemory, SlotColumns, SwapHeader, ZswapPool
 from .kinds import SwpFlag
 
 @type_check_only
@@ -281,8 +281,16 @@ class SwapDevice:
         """Returns one byte for each of ``max_pages`` slots, a `swapcore.SlotKind`: 0 free, 1 swapped out, 2
         in the swap cache, 3 bad, 4 pointer (the slot keeps the page of a virtual slot).
 
-        ``np.frombuffer(device.slots(), "u1")`` is a view without a copy. The call takes no locks, so two
-        bytes can show different moments."""
+        ``np.frombuffer(device.slots(), "u1")`` is a view without a copy. The bytes of a ghost end with the
+        last cluster that has a slot in use; the slots after it are free. The call takes no locks, so two bytes
+        can show different moments."""
+    def used_slots(self) -> SlotColumns:
+        """Returns columns of all slots that are not free, read-only buffers, for NumPy and pandas.
+
+        ``np.asarray(column)`` is a view without a copy, and ``pd.DataFrame(device.used_slots())`` has one row
+        for each slot that is not free. Slots are in the order of their numbers. The time and the size of the
+        result follow the clusters that were ever used, not the size of the device. The call takes no locks, so
+        two rows can show different moments."""
 
 @final
 class ZswapHandle:

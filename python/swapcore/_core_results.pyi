@@ -136,6 +136,16 @@ class ClusterColumns(TypedDict):
     """uint8: the order of the runs in the cluster."""
 
 @type_check_only
+class SlotColumns(TypedDict):
+    """One column for each property of the slots that are not free, a read-only buffer; see
+    `SwapDevice.used_slots`."""
+
+    offset: memoryview[int]
+    """uint32: the number of the slot on its device."""
+    kind: memoryview[int]
+    """uint8: the state of the slot, a `SlotKind`, never ``FREE``."""
+
+@type_check_only
 class EventColumns(TypedDict):
     """One column for each field of the records, a read-only buffer; see `Swap.take_events`."""
 

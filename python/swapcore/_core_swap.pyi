@@ -418,7 +418,8 @@ class Swap:
         hooks.
 
         A call that leads to a hook first finishes and then raises the hook's exception. Hooks that refer to
-        the subsystem keep it alive until they are removed. Errors: TypeError, the object has no hook. Kernel:
+        the subsystem keep it alive until they are removed. Errors: TypeError, the object has no hook, or a
+        method whose name starts with ``on_`` or ``choose_`` or has up to two wrong letters is no hook. Kernel:
         none."""
     def slot_owner(self, entry: SwpEntry | int) -> int:
         """Returns the private id of the group that is charged for a slot; 0 if no group is charged.

@@ -29,6 +29,7 @@ SLOT_STATES = ("free", "swapped out", "cached", "bad", "pointer")
 
 _SLOT_COLORS = ("#f2f2f2", "#3b6ea8", "#e0a030", "#303030", "#7a4fa0")
 _BAR_COLOR = "#3b6ea8"
+_LINES_MAX = 2048
 _PUBLISHED_BYTES = 32 << 30
 
 
@@ -64,7 +65,12 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
 
 
 def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
-    """Draws every slot of a device as a dot, one line for each cluster.
+    """Draws the slots of a device as dots, one line for each cluster.
+
+    The picture of a ghost ends with the last cluster that has a slot in use. A picture has up to 2,048 lines.
+    With more clusters, a line shows several clusters, and a dot shows the state with the highest number (see
+    `SwapDevice.slots`) among its slots. Time and memory of the call follow the slots in use, not the size of
+    the device.
 
     Args:
         device: The device, which must be on.
@@ -75,10 +81,7 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
         InvalidArgumentError: EINVAL; no such format.
         EntryGoneError: ENOENT; the device is off.
     """
-    slots = np.frombuffer(device.slots(), dtype="u1")
-    # If the last cluster is only partly on the device, the slots beyond the device are drawn as bad slots.
-    clusters = np.pad(slots, (0, -len(slots) % SWAPFILE_CLUSTER), constant_values=SLOT_STATES.index("bad"))
-    image = clusters.reshape(-1, SWAPFILE_CLUSTER)
+    image, clusters_a_line = _slot_image(device)
     figure = _figure(9.0, min(2.5 + len(image) * 0.06, 24.0))
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -86,12 +89,23 @@ def plot_device(device: SwapDevice, path: str | os.PathLike[str]) -> None:
     axes = figure.subplots()
     colors = ListedColormap(list(_SLOT_COLORS))
     last = len(SLOT_STATES) - 1
-    axes.imshow(image, cmap=colors, vmin=0, vmax=last, aspect="auto", interpolation="nearest")
+    # The labels of the axes are numbers of slots and clusters. The middle of a dot is at its slot's number.
+    end = len(image) * clusters_a_line
+    axes.imshow(
+        image,
+        cmap=colors,
+        vmin=0,
+        vmax=last,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, SWAPFILE_CLUSTER - 0.5, end - 0.5, -0.5),
+    )
     title = f"swap type {device.type}: {device.inuse_pages} of {device.pages} slots in use"
-    axes.set(xlabel="slot in cluster", ylabel="cluster", title=title)
+    label = "cluster" if clusters_a_line == 1 else f"cluster, {clusters_a_line} a line"
+    axes.set(xlabel="slot in cluster", ylabel=label, title=title)
     handles = [
         Patch(facecolor=_SLOT_COLORS[state], edgecolor="grey", label=SLOT_STATES[state])
-        for state in np.unique(slots).tolist()
+        for state in np.unique(image).tolist()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small")
     _save(figure, path)
@@ -156,6 +170,23 @@ def plot_memory(memory: MemoryReport, path: str | os.PathLike[str]) -> None:
     axes.set(xlabel="slots in use, %", ylabel="memory, MiB", ylim=(0, None), title=title)
     axes.legend(fontsize="xx-small")
     _save(figure, path)
+
+
+def _slot_image(device: SwapDevice) -> tuple[NDArray[np.uint8], int]:
+    """Returns the states of slots, a row for each line of the picture, and the clusters of a line."""
+    columns = device.used_slots()
+    offsets, kinds = np.asarray(columns["offset"]), np.asarray(columns["kind"])
+    max_pages = device.max_pages
+    end = int(offsets[-1]) + 1 if device.kind == "ghost" else max_pages
+    nr_clusters = -(-end // SWAPFILE_CLUSTER)
+    clusters_a_line = -(-nr_clusters // _LINES_MAX)
+    image = np.zeros((-(-nr_clusters // clusters_a_line), SWAPFILE_CLUSTER), dtype="u1")
+    lines = offsets // (SWAPFILE_CLUSTER * clusters_a_line)
+    np.maximum.at(image, (lines, offsets % SWAPFILE_CLUSTER), kinds)
+    # If the last cluster is only partly on the device, the slots beyond the device are drawn as bad slots.
+    if nr_clusters * SWAPFILE_CLUSTER > max_pages:
+        image[-1, max_pages % SWAPFILE_CLUSTER :] = SLOT_STATES.index("bad")
+    return image, clusters_a_line
 
 
 def _figure(width_inches: float, height_inches: float) -> Figure:

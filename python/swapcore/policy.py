@@ -1,9 +1,10 @@
 """Policies of the memory controller in Python: the core calls a hook when a group swaps.
 
 `swapcore.Swap.set_memcg_policy` takes any object that has at least one of the hooks below. A missing hook
-costs nothing. A hook may call any function, because the core holds no lock while a hook runs. If a hook that
-runs during reclaim of a group touches pages of the group, reclaim may never end, because the touched pages
-come back to memory.
+costs nothing. A method whose name starts with ``on_`` or ``choose_``, or has up to two wrong letters, is
+refused (TypeError), because such a method is probably a misspelt hook. A hook may call any function, because
+the core holds no lock while a hook runs. If a hook that runs during reclaim of a group touches pages of the
+group, reclaim may never end, because the touched pages come back to memory.
 
 If a hook raises an exception, the call that led to the hook finishes as if the hook had returned None, and
 then raises the exception. After `swap_in`, the exception's ``folios`` holds the folio. After `swap_out`, the
@@ -64,8 +65,10 @@ class OnSwapCharge(Protocol):
 class OnDeadOwner(Protocol):
     """Chooses the group to charge when a page of a removed group is swapped in."""
 
-    def on_dead_owner(self, owner: MemCgroup, faulting: MemCgroup, nr_pages: int, /) -> DeadOwner | None:
-        """Returns the rule that chooses the group to charge.
+    def on_dead_owner(
+        self, owner: MemCgroup, faulting: MemCgroup, nr_pages: int, /
+    ) -> DeadOwner | Literal["root"] | MemCgroup | None:
+        """Returns the group to charge, or the rule that chooses the group.
 
         Args:
             owner: The group that was removed.
@@ -73,8 +76,10 @@ class OnDeadOwner(Protocol):
             nr_pages: Pages of the folio.
 
         Returns:
-            The rule. None takes the rule of the switch ``dead_swapin``. ``fault_mm`` is allowed only if the
-            switch ``owner_store`` can keep an owner that differs from the folio's.
+            A group that is online, or ``"root"`` for the root group: this group is charged for the folio and
+            owns its slots from now on. A word of `DeadOwner`: the rule. None: the rule of the owner's policy
+            table, or else of the switch ``dead_swapin``. ``fault_mm`` is allowed only if the switch
+            ``owner_store`` can keep an owner that differs from the folio's.
         """
 
 

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 with one device and no charge stocks; `Swap.check` runs after the test."""
-    made = sc.Swap(switches={"memcg_stock": "off"})
-    made.page_cluster = 0
-    made.swapon(file_storage(4096))
-    yield made
-    made.check()
-
-
-@pytest.fixture
 def full() -> Iterator[sc.Swap]:
     """Returns a subsystem of v2 in which reclaim finds no device; `Swap.check` runs after the test."""
     made = sc.Swap(switches={"memcg_stock": "off"})

@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import pytest
 import swapcore as sc
 from helpers.memcg_facts import PAGE, errno_of, file_storage, task_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def swap() -> Iterator[sc.Swap]:
-    """Returns a subsystem of v2 with one device and no charge stocks; `Swap.check` runs after the test."""
-    made = sc.Swap(switches={"memcg_stock": "off"})
-    made.page_cluster = 0
-    made.swapon(file_storage(4096))
-    yield made
-    made.check()
 
 
 def test_current_of_swap_covers_all_groups_below(swap: sc.Swap) -> None:

@@ -194,6 +194,7 @@ def test_typed_dicts_have_the_keys_that_are_returned() -> None:
         "SwapMemory": swap.memory(),
         "DeviceMemory": device.memory(),
         "ClusterColumns": device.clusters(),
+        "SlotColumns": device.used_slots(),
         "EventColumns": swap.take_events(),
         "SwapDump": swap.dump(),
         "DeviceDump": swap.dump()["devices"][0],

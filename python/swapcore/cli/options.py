@@ -120,6 +120,10 @@ def _picture_path(path: str) -> str:
         raise ArgumentTypeError(f"{path!r} does not end in one of {', '.join(PICTURE_SUFFIXES)}")
     if not os.path.isdir(os.path.dirname(path) or "."):  # noqa: PTH112, PTH120 - an import of pathlib slows every start
         raise ArgumentTypeError(f"the folder of {path!r} does not exist")
+    if os.path.isdir(path):  # noqa: PTH112
+        raise ArgumentTypeError(f"{path!r} is a folder")
+    if not os.access(path if os.path.exists(path) else os.path.dirname(path) or ".", os.W_OK):  # noqa: PTH110, PTH120
+        raise ArgumentTypeError(f"{path!r} cannot be written")
     return path
 
 
@@ -156,18 +160,20 @@ def warn(text: str) -> None:
 
 
 def print_result(args: argparse.Namespace, result: Result, plot: str) -> None:
-    """Draws a result if the user wants a picture, and prints it as JSON or as a table.
+    """Prints a result as JSON or as a table, and then draws it if the user wants a picture.
+
+    The picture comes last, so that a failure to write the picture loses no result.
 
     Args:
         args: The parsed arguments with ``plot`` and ``json``.
         result: The result.
         plot: Name of the function of `swapcore.plot` that draws such a result.
     """
-    if args.plot is not None:
-        from swapcore import plot as pictures
-
-        getattr(pictures, plot)(result, args.plot)
     if args.json:
         print(result.to_json())
     else:
         result.table()
+    if args.plot is not None:
+        from swapcore import plot as pictures
+
+        getattr(pictures, plot)(result, args.plot)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapcore import report
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 ABOUT = "show devices, cluster lists and fragmentation after a workload, or groups, ghosts, zswap, memory"
 
 DEFAULT_TRACE = "kernel-build"
+
+MAP_CHARACTERS_MAX = 64 * 256
+"""Largest number of characters of a map. With more clusters, a character shows several clusters."""
 
 
 class _Column(NamedTuple):
@@ -96,13 +100,19 @@ def run(args: argparse.Namespace) -> int:
     nr_ops = trace.nr_ops if args.until is None else min(args.until, trace.nr_ops)
     with report.progress(f"replaying {args.trace}", nr_ops) as update:
         _replay(swap, workload, nr_ops, update)
+    _print_device(swap, args, chosen, nr_ops)
+    # The picture is drawn last, so that the listing is printed even if the picture cannot be written.
     if args.plot is not None:
         from swapcore.plot import plot_device
 
         plot_device(swap.devices[0], args.plot)
+    return Status.GOOD
+
+
+def _print_device(swap: Swap, args: argparse.Namespace, chosen: list[str], nr_ops: int) -> None:
     if args.json:
         print(json.dumps(_to_dict(swap, args.trace, nr_ops, chosen)))
-        return Status.GOOD
+        return
     rows = [[_cell(COLUMNS[name], device, is_exact=args.bytes) for name in chosen] for device in swap.devices]
     report.print_table(
         chosen,
@@ -113,7 +123,6 @@ def run(args: argparse.Namespace) -> int:
     )
     if not args.raw and not args.noheadings:
         _print_lists_and_map(swap, args.trace, nr_ops)
-    return Status.GOOD
 
 
 def _chosen(output: str) -> list[str]:
@@ -183,8 +192,16 @@ def _print_lists_and_map(swap: Swap, trace: str, nr_ops: int) -> None:
     rows = [[f"null{kind}", name, str(count)] for kind, name, count in _lists(swap)]
     report.print_table(["NAME", "LIST", "CLUSTERS"], rows, nr_left=2)
     for device in swap.devices:
-        used = [count / SWAPFILE_CLUSTER for count in _used_slots(device)]
-        print(f"\nnull{device.type}: one character is {SWAPFILE_CLUSTER} slots, blank is free, @ is full")
+        counts = _used_slots(device)
+        # A map has up to `MAP_CHARACTERS_MAX` characters, each of the same number of clusters.
+        nr = ceil(len(counts) / MAP_CHARACTERS_MAX) or 1
+        used = [
+            sum(part) / (len(part) * SWAPFILE_CLUSTER)
+            for start in range(0, len(counts), nr)
+            for part in [counts[start : start + nr]]
+        ]
+        scale = f"one character is {nr * SWAPFILE_CLUSTER} slots"
+        print(f"\nnull{device.type}: {scale}, blank is free, @ is full")
         print("\n".join(report.fragmentation_map(used)))
     print(f"\n{trace}, {nr_ops} operations")
 

@@ -235,11 +235,12 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
 
     Returns:
         ``name``, ``path``, ``is_online``, ``tasks`` (number of tasks in the group itself), ``memory_bytes``,
-        ``memory_max``, ``swap_bytes``, ``swap_max``, ``events`` (the events of the group itself by name) and
-        ``children`` (a list of such dicts: the online groups, then the removed groups that memory or slots
-        are still charged to, or that have such groups below). An amount is a number of bytes, a limit can be
-        ``"max"``, and both are None for the root of ``v2``, which has no such files. With ``v1``, the amounts
-        of swap are memory and swap together.
+        ``memory_max``, ``swap_bytes``, ``swap_max``, ``memsw_bytes``, ``memsw_max``, ``events`` (the events of
+        the group itself by name) and ``children`` (a list of such dicts: the online groups, then the removed
+        groups that memory or slots are still charged to, or that have such groups below). An amount is a number
+        of bytes, a limit can be ``"max"``, and both are None for the root of ``v2``, which has no such files.
+        Memsw is memory and swap together, None with ``v2``. With ``v1``, ``swap_bytes`` is ``total_swap`` of
+        ``memory.stat``, and swap alone has no limit.
     """
     return _memcg_facts(root) | {"children": [memcg_dict(child) for child in _memcg_below(root)]}
 
@@ -247,23 +248,34 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
 def memcg_tree(root: MemCgroup, file: TextIO | None = None) -> None:
     """Prints a group and the groups below it, one line for each group, see `memcg_dict`.
 
+    With ``v1``, a column ``MEMSW / MAX`` has memory and swap together.
+
     Args:
         root: The topmost group.
         file: The output file; standard output if None.
     """
+    is_v1 = "memory.memsw.limit_in_bytes" in root.files
+    amounts = ("memory", "memsw", "swap") if is_v1 else ("memory", "swap")
     rows = [
         [
             f"{'  ' * depth}{facts['name'] or facts['path']}",
             "online" if facts["is_online"] else "offline",
-            f"{format_limit(facts['memory_bytes'])} / {format_limit(facts['memory_max'])}",
-            f"{format_limit(facts['swap_bytes'])} / {format_limit(facts['swap_max'])}",
+            *(
+                f"{format_limit(facts[f'{name}_bytes'])} / {format_limit(facts[f'{name}_max'])}"
+                for name in amounts
+            ),
             *(str(facts["events"][name]) for name in _MEMCG_EVENTS),
             str(facts["tasks"]),
         ]
         for depth, facts in _memcg_lines(root, 0)
     ]
-    events = [name.upper() for name in _MEMCG_EVENTS]
-    headings = ["NAME", "STATE", "MEMORY / MAX", "SWAP / MAX", *events, "TASKS"]
+    headings = [
+        "NAME",
+        "STATE",
+        *(f"{name.upper()} / MAX" for name in amounts),
+        *(name.upper() for name in _MEMCG_EVENTS),
+        "TASKS",
+    ]
     print_table(headings, rows, file=file, nr_left=2)
 
 
@@ -280,7 +292,7 @@ _MEMCG_EVENTS = {
 _MEMCG_LIMITS = (
     ("memory", "memory_pages", ("memory.max", "memory.limit_in_bytes")),
     ("swap", "swap_pages", ("memory.swap.max",)),
-    ("swap", "memsw_pages", ("memory.memsw.limit_in_bytes",)),
+    ("memsw", "memsw_pages", ("memory.memsw.limit_in_bytes",)),
 )
 """For each charged resource its name, its key in `MemCgroup.counters`, and the files that have its limit."""
 
@@ -291,7 +303,7 @@ _V1_UNLIMITED_BYTES = 9223372036854771712
 def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
     counters: dict[str, Any] = {**group.counters()}
     files = set(group.files)
-    names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max")
+    names = ("memory_bytes", "memory_max", "swap_bytes", "swap_max", "memsw_bytes", "memsw_max")
     amounts: dict[str, int | str | None] = dict.fromkeys(names)
     for name, counter, candidates in _MEMCG_LIMITS:
         for file in files.intersection(candidates):
@@ -299,6 +311,9 @@ def _memcg_facts(group: MemCgroup) -> dict[str, Any]:
             is_unlimited = text == "max" or int(text) >= _V1_UNLIMITED_BYTES
             amounts[f"{name}_max"] = "max" if is_unlimited else int(text)
             amounts[f"{name}_bytes"] = counters[counter] * PAGE_SIZE
+    if amounts["memsw_bytes"] is not None:
+        stat = dict(line.split() for line in group.read("memory.stat").splitlines())
+        amounts |= {"swap_bytes": int(stat["total_swap"]), "swap_max": "max"}
     return {
         "name": group.name,
         "path": group.path,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swapcore::SwapError;
+use swapcore::base::limits::SWAPFILE_CLUSTER;
 use swapcore::storage::spec::Visibility;
 
 use crate::border::buffer::column;
@@ -122,12 +123,30 @@ impl SwapDevice {
     fn slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         let device = self.live()?;
         let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
+        // The bytes of a ghost end with its last cluster that has a used slot, because a ghost of 15 TiB has 4 billion
+        // slots. All clusters of any other device exist.
+        let max_pages = device.max_pages() as usize;
+        let cluster = SWAPFILE_CLUSTER as usize;
+        let nr_shown = match device.is_ghost() {
+            true => used.last().map_or(0, |(last, _)| (last.0 as usize + 1).next_multiple_of(cluster)).min(max_pages),
+            false => max_pages,
+        };
         // The bytes object starts with zeros, and 0 stands for a free slot. The code writes only the bytes of slots
         // in use, so that pages with only zeros take no memory.
-        Ok(PyBytes::new_with(py, device.max_pages() as usize, |kinds| {
+        Ok(PyBytes::new_with(py, nr_shown, |kinds| {
             used.into_iter().for_each(|(offset, kind)| kinds[offset.0 as usize] = kind.code());
             Ok(())
         })?)
+    }
+
+    #[doc = stub!(SwapDevice.used_slots)]
+    fn used_slots<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyDict>> {
+        let device = self.live()?;
+        let used: Vec<_> = py.detach(|| device.slot_kinds().collect());
+        let columns = PyDict::new(py);
+        columns.set_item("offset", column(py, "I", used.iter().map(|(offset, _)| offset.0.to_ne_bytes()))?)?;
+        columns.set_item("kind", column(py, "B", used.iter().map(|(_, kind)| [kind.code()]))?)?;
+        Ok(columns)
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {

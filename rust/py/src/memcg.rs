@@ -46,6 +46,16 @@ impl MemCgroup {
         Ok(handle.css())
     }
 
+    /// Returns the number of the group if the group is online and belongs to `swap`. Errors: EINVAL when the group
+    /// belongs to another subsystem; ENODEV when the group was removed.
+    pub(crate) fn online_css(&self, swap: &Arc<swapcore::Swap>) -> Result<CssId> {
+        if !Arc::ptr_eq(self.handle.swap(), swap) {
+            return Err(SwapError::ForeignGroup(self.handle.groups().path(self.handle.css())).into());
+        }
+        self.handle.require_online()?;
+        Ok(self.handle.css())
+    }
+
     /// Returns whether the object is of the group with the number `css` of a subsystem.
     pub(crate) fn is_group(&self, swap: &Arc<swapcore::Swap>, css: CssId) -> bool {
         Arc::ptr_eq(self.handle.swap(), swap) && self.handle.css() == css

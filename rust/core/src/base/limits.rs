@@ -16,7 +16,7 @@ pub const SWP_TYPE_SHIFT: u32 = 58;
 pub const MAX_SWAPFILES: usize = 24;
 /// Number of slots of the largest device. A swap header with a larger `last_page + 1` is clamped to this number.
 pub const MAX_DEVICE_PAGES: u32 = u32::MAX;
-/// Number of clusters of the largest device. A dynamic device reserves address space for this number of clusters.
+/// Number of clusters of the largest device. A dynamic device can grow up to this number of clusters.
 pub const MAX_DEVICE_CLUSTERS: u32 = MAX_DEVICE_PAGES.div_ceil(SWAPFILE_CLUSTER);
 /// The largest priority that a caller of swapon may set. Kernel: `SWAP_FLAG_PRIO_MASK`.
 pub const MAX_PRIORITY: i16 = 32767;
@@ -42,11 +42,17 @@ pub const EVICTION_BITS: u32 = 64 - SWP_TB_FLAGS_BITS - 1 - 1 - NODES_SHIFT - ME
 /// Number of released swap tables that keep their memory for reuse. The memory of further released tables returns to
 /// the system.
 pub const POOL_TABLES_HOT_MAX: usize = 64;
+/// Number of swap tables of a ghost for which address space is reserved at swapon: 256 MiB, for 128 GiB of slots.
+/// Address space for further tables is reserved when the tables are needed.
+pub const POOL_TABLES_HEAD_MAX: usize = 1 << 16;
 /// Number of freed pages that a zram device keeps for reuse: 4 MiB.
 pub const ZRAM_SPARE_PAGES_MAX: usize = 1024;
-/// Size of a subsystem's memory, in pages, when the configuration gives no size: 16 GiB of address space. The system
-/// provides the memory page by page when folios are written.
+/// Size of a subsystem's memory, in pages, when the configuration gives no size: 16 GiB. The system provides the memory
+/// page by page when folios are written.
 pub const MEMORY_PAGES_DEFAULT: u64 = 1 << 22;
+/// Number of pages of a subsystem's memory for which the first folio reserves address space: 1 GiB. Address space for
+/// further pages is reserved when the pages are needed.
+pub const MEMORY_PAGES_HEAD_MAX: usize = 1 << 18;
 /// Largest number of event records that a CPU may keep: 640 MiB of records.
 pub const EVENT_RECORDS_MAX: usize = 1 << 24;
 /// Number of pages that a charge of memory takes from the page counters at once. The pages beyond the charge stay in

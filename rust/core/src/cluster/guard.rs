@@ -70,7 +70,7 @@ impl<'a> ClusterGuard<'a> {
     }
 
     /// Returns the cluster's table, or `None` when the cluster has no table.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn table(&self) -> Option<&'a SwapTable> {
         self.ci.table_id().map(|id| self.all.tables.table(id))
     }

@@ -2,10 +2,10 @@
 //! dynamic device the index also has the set of existing cluster numbers. `tests/loom.rs` and `tests/shuttle.rs`
 //! check the index.
 //!
-//! The words of the index are one flat array in a memory mapping. A page of the array takes memory only after its
-//! first use, so the array needs no radix tree of its own: the machine's page tables do the work of one. Three levels
-//! of bits beside the array find the lowest free number. Kernel: an allocating xarray; the newest patches use a
-//! sparse array like this one instead.
+//! The words of the index are one flat array in a memory mapping; a device that grows gets further mappings. A page of
+//! the array takes memory only after its first use, so the array needs no radix tree of its own: the machine's page
+//! tables do the work of one. Three levels of bits beside the array find the lowest free number. Kernel: an allocating
+//! xarray; the newest patches use a sparse array like this one instead.
 
 use std::ops::Range;
 
@@ -13,6 +13,7 @@ use crate::base::error::Result;
 use crate::base::sync::SpinMutex;
 use crate::base::sync::atomics::{AtomicU64, Ordering};
 use crate::base::types::ClusterIdx;
+use crate::containers::growing::GrowingSlice;
 use crate::containers::zeroed::MappedSlice;
 use crate::table::ShownTable;
 
@@ -100,7 +101,7 @@ impl Taken {
 /// the cluster numbers in use.
 #[derive(Debug)]
 pub(crate) struct Index {
-    words: MappedSlice<AtomicU64>,
+    words: GrowingSlice<AtomicU64>,
     /// The set of cluster numbers in use; `None` when all clusters exist from swapon on. Kernel: the xarray under its
     /// lock.
     taken: Option<SpinMutex<Taken>>,
@@ -109,13 +110,13 @@ pub(crate) struct Index {
 impl Index {
     /// Makes an index of `nr` clusters that all exist. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn fixed(nr: u32) -> Result<Self> {
-        Ok(Self { words: MappedSlice::zeroed(nr as usize)?, taken: None })
+        Ok(Self { words: GrowingSlice::with_head(nr as usize, nr as usize)?, taken: None })
     }
 
-    /// Makes an index for clusters with numbers below `capacity`, of which none exists yet. Errors: `NoMemory`
-    /// (ENOMEM).
-    pub(crate) fn dynamic(capacity: u32) -> Result<Self> {
-        let words = MappedSlice::zeroed(capacity as usize)?;
+    /// Makes an index for clusters with numbers below `capacity`, of which none exists yet. Numbers below `nr` have
+    /// words from now on, and a higher number gets its word when a cluster takes the number. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn dynamic(nr: u32, capacity: u32) -> Result<Self> {
+        let words = GrowingSlice::with_head(nr as usize, capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })
     }
 
@@ -123,14 +124,20 @@ impl Index {
         self.taken.as_ref().expect("only a dynamic index has a set of taken numbers")
     }
 
-    /// Returns the index word of a cluster, which holds the number of the cluster's table.
+    /// Returns the index word of an existing cluster, which holds the number of the cluster's table.
     #[inline]
     pub(crate) fn shown(&self, idx: ClusterIdx) -> ShownTable<'_> {
-        ShownTable(&self.words[idx.index()])
+        ShownTable(self.words.element(idx.index()))
+    }
+
+    /// Returns the index word of a cluster number, or `None` when no cluster ever had a number so high.
+    #[inline]
+    pub(crate) fn find_shown(&self, idx: ClusterIdx) -> Option<ShownTable<'_>> {
+        self.words.find_element(idx.index()).map(ShownTable)
     }
 
     /// Takes the lowest free cluster number of a range and stores the table number `table` in the index word of that
-    /// number. Returns `None` when the range has no free number.
+    /// number. Returns `None` when the range has no free number or memory ran out.
     ///
     /// The caller holds the lock of the cluster record whose number is `table`, so that a lookup that finds the table
     /// waits for that lock. `prepare` is called before the index word is written. Locks: the lock of the index.
@@ -143,6 +150,7 @@ impl Index {
     ) -> Option<ClusterIdx> {
         let mut taken = self.taken().lock();
         let idx = ClusterIdx(taken.first_clear(0, range.start).filter(|number| range.contains(number))?);
+        self.words.map_element(idx.index()).ok()?;
         taken.insert(idx.0);
         prepare(idx);
         self.shown(idx).attach(table);
@@ -163,7 +171,7 @@ impl Index {
     #[inline]
     pub(crate) fn find<G>(&self, idx: ClusterIdx, lock: impl Fn(u32) -> Option<G>) -> Option<G> {
         loop {
-            let table = ShownTable(self.words.get(idx.index())?).table()?;
+            let table = self.find_shown(idx)?.table()?;
             // `lock` returns `None` when the record no longer belongs to the cluster. The index word changes before
             // the record is given to another cluster, and `lock` held the record's lock, so the next load of the
             // index word sees the change.
@@ -199,6 +207,6 @@ impl Index {
 
     /// Returns the bytes of all words of an index whose clusters all exist from swapon on.
     pub(crate) fn fixed_bytes(&self) -> u64 {
-        size_of_val(&*self.words) as u64
+        self.words.head_bytes()
     }
 }

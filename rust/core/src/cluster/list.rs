@@ -11,6 +11,7 @@ use super::{ClusterFlag, ClusterGuard, Clusters, RecordId, SwapCluster};
 use crate::base::limits::{SWAP_CLUSTER_COLS, SWAP_NR_ORDERS};
 use crate::base::types::{ClusterIdx, Order};
 use crate::base::words::words;
+use crate::containers::growing::GrowingSlice;
 use crate::containers::index_list::{IndexList, Links, NIL};
 
 /// The name of one list of a device.
@@ -116,28 +117,34 @@ impl Untouched {
 }
 
 // Relaxed throughout, because the list lock orders all accesses to the links.
-impl Links for &[SwapCluster] {
+impl Links for &GrowingSlice<SwapCluster> {
     #[inline]
     fn links(&self, at: u32) -> (u32, u32) {
-        let ci = &self[at as usize];
+        let ci = self.element(at as usize);
         (ci.prev.load(Relaxed), ci.next.load(Relaxed))
     }
 
     #[inline]
     fn set_links(&mut self, at: u32, prev: u32, next: u32) {
-        let ci = &self[at as usize];
+        let ci = self.element(at as usize);
         ci.prev.store(prev, Relaxed);
         ci.next.store(next, Relaxed);
     }
 
     #[inline]
     fn set_prev(&mut self, at: u32, prev: u32) -> bool {
-        self.get(at as usize).map(|ci| ci.prev.store(prev, Relaxed)).is_some()
+        at != NIL && {
+            self.element(at as usize).prev.store(prev, Relaxed);
+            true
+        }
     }
 
     #[inline]
     fn set_next(&mut self, at: u32, next: u32) -> bool {
-        self.get(at as usize).map(|ci| ci.next.store(next, Relaxed)).is_some()
+        at != NIL && {
+            self.element(at as usize).next.store(next, Relaxed);
+            true
+        }
     }
 }
 
@@ -163,14 +170,15 @@ impl Lists {
     #[inline]
     pub(super) fn link_tail(&mut self, all: &Clusters, list: ListId, record: RecordId) {
         let head = &mut self.heads[list.index()];
-        head.list.push_last(&*all.array, record.0);
+        head.list.push_last(&all.array, record.0);
         head.len += 1;
     }
 
-    #[inline]
+    // Always inlined, because every move of a cluster between lists calls this function once.
+    #[inline(always)]
     pub(super) fn unlink(&mut self, all: &Clusters, list: ListId, record: RecordId) {
         let head = &mut self.heads[list.index()];
-        head.list.unlink(&*all.array, record.0);
+        head.list.unlink(&all.array, record.0);
         head.len -= 1;
     }
 
@@ -196,7 +204,7 @@ impl Lists {
                 self.unlink(all, list, record);
                 return Some(ci);
             }
-            at = (&*all.array).links(at).1;
+            at = (&all.array).links(at).1;
         }
         None
     }
@@ -215,7 +223,7 @@ impl Lists {
     fn next_untouched(&mut self, all: &Clusters) -> Option<ClusterIdx> {
         while let Some(idx) = self.untouched.next {
             self.untouched.next = self.untouched.after(idx);
-            if Self::is_free(&all.array[idx.index()]) {
+            if Self::is_free(all.array.element(idx.index())) {
                 return Some(idx);
             }
         }
@@ -228,7 +236,7 @@ impl Lists {
     }
 
     pub(super) fn is_untouched(&self, all: &Clusters, idx: ClusterIdx) -> bool {
-        self.untouched.contains(idx) && Self::is_free(&all.array[idx.index()])
+        self.untouched.contains(idx) && Self::is_free(all.array.element(idx.index()))
     }
 
     /// Returns the number of linked clusters of a list. The untouched clusters of the free list are not linked and do
@@ -240,12 +248,12 @@ impl Lists {
     pub(super) fn iter(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
         let next = self.untouched.next.filter(|_| list == ListId::Free);
         let untouched = std::iter::successors(next, |&idx| self.untouched.after(idx));
-        let free = untouched.filter(|idx| Self::is_free(&all.array[idx.index()]));
+        let free = untouched.filter(|idx| Self::is_free(all.array.element(idx.index())));
         free.chain(self.linked(all, list)).collect()
     }
 
     pub(super) fn linked(&self, all: &Clusters, list: ListId) -> Vec<ClusterIdx> {
-        self.heads[list.index()].list.iter(&*all.array).map(|at| all.idx_of(RecordId(at))).collect()
+        self.heads[list.index()].list.iter(&all.array).map(|at| all.idx_of(RecordId(at))).collect()
     }
 }
 

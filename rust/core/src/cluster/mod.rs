@@ -25,7 +25,8 @@ use crate::base::limits::{MAX_DEVICE_CLUSTERS, SWAPFILE_CLUSTER};
 use crate::base::sync::{SpinMutex, SpinWord};
 use crate::base::types::{ClusterIdx, Order, SwpOffset};
 use crate::base::words::words;
-use crate::containers::zeroed::{MappedSlice, page_bytes};
+use crate::containers::growing::GrowingSlice;
+use crate::containers::zeroed::page_bytes;
 use crate::table::{ExtendTables, Holder, OwnerForm, Owners, SwapTableEntry, TableId, TablePool, VirtualWord};
 
 pub(crate) use guard::ClusterGuard;
@@ -125,7 +126,7 @@ impl SwapCluster {
 pub(crate) struct Clusters {
     /// Whether clusters are created and destroyed on demand.
     is_dynamic: bool,
-    array: MappedSlice<SwapCluster>,
+    array: GrowingSlice<SwapCluster>,
     /// The table numbers of the clusters a second time, for lookups without a lock. A lookup reads no other field of
     /// a cluster, and a cache line of `index` serves four times as many clusters as a cache line of `array`.
     index: Index,
@@ -152,9 +153,9 @@ impl Clusters {
     pub(crate) fn new(nr: u32, free_order: FreeOrder, owners: OwnerForm) -> Result<Self> {
         Ok(Self {
             is_dynamic: false,
-            array: MappedSlice::zeroed(nr as usize)?,
+            array: GrowingSlice::with_head(nr as usize, nr as usize)?,
             index: Index::fixed(nr)?,
-            tables: TablePool::new(nr, false)?,
+            tables: TablePool::new(nr)?,
             extend: ExtendTables::default(),
             owners: Owners::new(owners, nr)?,
             lists: SpinMutex::new(Lists::new(nr, free_order)),
@@ -167,20 +168,19 @@ impl Clusters {
     }
 
     /// Makes the clusters of a dynamic device: none yet, and later up to `nr` clusters, which are created and
-    /// destroyed on demand. The call reserves address space for `nr` clusters but takes no memory yet. With
-    /// `is_virtual` each table entry has a second word. Errors: `NoMemory` (ENOMEM).
+    /// destroyed on demand. The call reserves address space by the size of the device, for tables of at most
+    /// [`POOL_TABLES_HEAD_MAX`] clusters, and takes no memory yet. A cluster beyond the reserved space reserves more. With `is_virtual` each table entry has a second word. Errors:
+    /// `NoMemory` (ENOMEM).
+    ///
+    /// [`POOL_TABLES_HEAD_MAX`]: crate::base::limits::POOL_TABLES_HEAD_MAX
     pub(crate) fn dynamic(nr: u32, owners: OwnerForm, is_virtual: bool) -> Result<Self> {
-        let owners = match owners {
-            // A dynamic device must not allocate owner cells for all slots in advance.
-            OwnerForm::Array => OwnerForm::Table,
-            form => form,
-        };
+        const MAX: u32 = MAX_DEVICE_CLUSTERS;
         let mut clusters = Self::new(0, FreeOrder::Ascending, OwnerForm::Entry)?;
         clusters.is_dynamic = true;
-        clusters.array = MappedSlice::zeroed(MAX_DEVICE_CLUSTERS as usize + 1)?;
-        clusters.index = Index::dynamic(MAX_DEVICE_CLUSTERS)?;
-        clusters.tables = TablePool::new(MAX_DEVICE_CLUSTERS, is_virtual)?;
-        clusters.owners = Owners::new(owners, MAX_DEVICE_CLUSTERS)?;
+        clusters.array = GrowingSlice::with_head(nr as usize + 1, MAX as usize + 1)?;
+        clusters.index = Index::dynamic(nr, MAX)?;
+        clusters.tables = TablePool::growing(nr, MAX, is_virtual)?;
+        clusters.owners = Owners::growing(owners, nr, MAX)?;
         clusters.set_len(nr);
         clusters.set_open(nr);
         Ok(clusters)
@@ -242,7 +242,11 @@ impl Clusters {
     pub(crate) fn create(&self) -> Option<ClusterGuard<'_>> {
         // Relaxed: no thread concludes anything about other memory from `max_live`.
         let id = self.tables.take_below(self.max_live.load(Ordering::Relaxed))?;
-        let (record, ci) = (RecordId(id.0.get()), &self.array[id.0.get() as usize]);
+        if self.array.map_element(id.0.get() as usize).is_err() || self.owners.map_table(id).is_err() {
+            self.tables.release(id);
+            return None;
+        }
+        let (record, ci) = (RecordId(id.0.get()), self.array.element(id.0.get() as usize));
         // A lookup of the destroyed cluster that had this record can still hold the record's lock for a moment.
         ci.lock.lock();
         let prepare = |idx: ClusterIdx| {
@@ -265,7 +269,7 @@ impl Clusters {
         if self.is_dynamic() {
             return self.lock_dynamic(idx);
         }
-        let ci = &self.array[idx.index()];
+        let ci = self.array.element(idx.index());
         ci.lock.lock();
         Some(ClusterGuard { all: self, ci, idx, record: RecordId(idx.0) })
     }
@@ -279,7 +283,7 @@ impl Clusters {
     /// cluster `idx`.
     #[inline]
     fn lock_record(&self, record: RecordId, idx: ClusterIdx) -> Option<ClusterGuard<'_>> {
-        let ci = &self.array[record.0 as usize];
+        let ci = self.array.element(record.0 as usize);
         ci.lock.lock();
         let guard = ClusterGuard { all: self, ci, idx, record };
         // Relaxed: the field changes only under the lock.
@@ -317,14 +321,14 @@ impl Clusters {
     fn idx_of(&self, record: RecordId) -> ClusterIdx {
         // Relaxed: a record is taken off its list before it is given to another cluster, and the caller holds the
         // list lock.
-        let dynamic = || self.array[record.0 as usize].index.load(Ordering::Relaxed);
+        let dynamic = || self.array.element(record.0 as usize).index.load(Ordering::Relaxed);
         ClusterIdx(if self.is_dynamic() { dynamic() } else { record.0 })
     }
 
     /// Takes the lock of a listed cluster if the lock is free. Returns `None` if another thread holds the lock. The
     /// caller holds the list lock.
     fn try_lock(&self, record: RecordId) -> Option<ClusterGuard<'_>> {
-        let ci = &self.array[record.0 as usize];
+        let ci = self.array.element(record.0 as usize);
         ci.lock.try_lock().then(|| ClusterGuard { all: self, ci, idx: self.idx_of(record), record })
     }
 
@@ -333,7 +337,7 @@ impl Clusters {
     #[inline]
     fn with_table<T>(&self, offset: SwpOffset, look: impl Fn(TableId, usize) -> T) -> Option<T> {
         let table = |id| TableId(std::num::NonZeroU32::new(id).expect("0 is no table"));
-        self.index.shown(offset.cluster()).read(|id| look(table(id), offset.in_cluster()))
+        self.index.find_shown(offset.cluster())?.read(|id| look(table(id), offset.in_cluster()))
     }
 
     /// Reads the table entry of a slot without a lock; the entry is a snapshot. Kernel: `swap_table_get` under RCU.
@@ -417,7 +421,7 @@ impl Clusters {
     pub(crate) fn static_bytes(&self) -> u64 {
         match self.is_dynamic() {
             true => 0,
-            false => size_of_val(&*self.array) as u64 + self.index.fixed_bytes(),
+            false => self.array.head_bytes() + self.index.fixed_bytes(),
         }
     }
 

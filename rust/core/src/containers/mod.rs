@@ -1,5 +1,6 @@
 //! Small containers over the newtypes of `base`. None of these containers depends on swap.
 
+pub(crate) mod growing;
 pub(crate) mod index_list;
 pub(crate) mod orders;
 pub(crate) mod percpu;

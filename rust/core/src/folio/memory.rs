@@ -9,9 +9,10 @@ use super::activity::ActivityGate;
 use super::refs::FolioRefs;
 use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
-use crate::base::limits::{MAX_ORDER, PAGE_SIZE, SWAP_NR_ORDERS};
+use crate::base::limits::{MAX_ORDER, MEMORY_PAGES_HEAD_MAX, PAGE_SIZE, SWAP_NR_ORDERS};
 use crate::base::sync::{SpinMutex, WaitTable};
 use crate::base::types::{CssId, MemcgId, Order, Pfn};
+use crate::containers::growing::{GrowingSlice, SEGMENT};
 use crate::containers::zeroed::MappedSlice;
 use crate::memcg::{MemCgroup, MemCgroups, MemcgStat};
 use crate::workingset::{Lruvec, Workingset};
@@ -64,6 +65,10 @@ pub(super) struct FolioHeader {
 #[expect(unsafe_code, reason = "headers live in a zeroed mapping")]
 unsafe impl Zeroable for FolioHeader {}
 
+const _: () = assert!(
+    MEMORY_PAGES_HEAD_MAX.is_multiple_of(BLOCK_PAGES) && SEGMENT.is_multiple_of(BLOCK_PAGES),
+    "no block crosses the end of a segment"
+);
 const _: () = assert!(size_of::<FolioHeader>() == 64, "one header a cache line");
 
 /// Free page frames.
@@ -79,7 +84,7 @@ struct FreePages {
 }
 
 impl FreePages {
-    fn alloc(&mut self, order: Order) -> Option<u32> {
+    fn alloc(&mut self, order: Order, pages: &GrowingSlice<PageBytes>) -> Option<u32> {
         let nr_pages = order.nr_pages() as usize;
         if let Some(pfn) = self.hot[order.index()].pop() {
             return Some(pfn);
@@ -87,7 +92,7 @@ impl FreePages {
         if let Some(pfn) = self.buddy.alloc(nr_pages) {
             return Some(pfn as u32);
         }
-        if self.next + BLOCK_PAGES <= self.end {
+        if self.next + BLOCK_PAGES <= self.end && pages.map_element(self.next).is_ok() {
             self.buddy.add_frame(self.next, self.next + BLOCK_PAGES);
             self.next += BLOCK_PAGES;
         } else {
@@ -121,13 +126,14 @@ impl FreePages {
 type PageBytes = [AtomicU8; PAGE_SIZE];
 
 struct Arena {
-    pages: MappedSlice<PageBytes>,
+    /// A folio lies in the head or in one segment, because both are whole blocks.
+    pages: GrowingSlice<PageBytes>,
     headers: MappedSlice<FolioHeader>,
     free: SpinMutex<FreePages>,
 }
 
-/// The memory of one [`Swap`](crate::Swap). The first allocation of a folio reserves the address space. The system
-/// provides memory for a page at the first write to the page.
+/// The memory of one [`Swap`](crate::Swap). Address space for pages is reserved when the pages are first needed. The
+/// system provides memory for a page at the first write to the page.
 pub struct Memory {
     nr_pages: u32,
     /// The LRU lists of the root group, which also contain the folios that belong to no group.
@@ -195,7 +201,8 @@ impl Memory {
             end: end - end % BLOCK_PAGES,
             nr_used: 0,
         };
-        let (pages, headers) = (MappedSlice::zeroed(end)?, MappedSlice::zeroed(end)?);
+        let nr_head = end.min(MEMORY_PAGES_HEAD_MAX);
+        let (pages, headers) = (GrowingSlice::with_head(nr_head, end)?, MappedSlice::zeroed(end)?);
         Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
     }
 
@@ -208,9 +215,8 @@ impl Memory {
     /// Returns the address of a run of pages.
     pub(super) fn address(&self, pfn: Pfn, nr_pages: u32) -> *mut u8 {
         let first = pfn.0 as usize;
-        let pages =
-            &self.arena.get().expect("a page number comes from the arena").pages[first..first + nr_pages as usize];
-        pages.as_ptr().cast::<u8>().cast_mut()
+        let arena = self.arena.get().expect("a page number comes from the arena");
+        arena.pages.run_of(first..first + nr_pages as usize).as_ptr().cast::<u8>().cast_mut()
     }
 
     /// Returns the LRU lists of the root group. The sizes of these lists include the sizes of the lists of all
@@ -271,7 +277,7 @@ impl Memory {
         let arena = self.arena()?;
         let pfn = {
             let mut free = arena.free.lock();
-            let pfn = free.alloc(order);
+            let pfn = free.alloc(order, &arena.pages);
             free.nr_used += if pfn.is_some() { order.nr_pages() as u64 } else { 0 };
             pfn
         };
@@ -320,7 +326,7 @@ impl Memory {
         // The lock of the free pages is not held while the memory of the pages returns to the system. No list
         // contains the pages at this time, so no thread uses them.
         let (first, nr_pages) = (pfn as usize, order.nr_pages() as usize);
-        arena.pages.release(first..first + nr_pages);
+        arena.pages.release_run(first..first + nr_pages);
         arena.free.lock().buddy.dealloc(first, nr_pages);
     }
 }

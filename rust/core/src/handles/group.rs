@@ -81,6 +81,14 @@ impl GroupHandle {
         self.swap.remove_group(self.css, CpuId(0))
     }
 
+    /// Checks that the group is online. Errors: `Cgroup` (ENODEV) when the group was removed.
+    pub fn require_online(&self) -> Result<()> {
+        match self.group().is_online() {
+            true => Ok(()),
+            false => Err(MemCgroups::removed(&self.groups().name(self.css))),
+        }
+    }
+
     /// Sets the group's policy table. A child group that is created after the call starts with a copy of the table,
     /// without the device list. The device list applies to every descendant at once, because the device list of a
     /// descendant can only exclude further devices.
@@ -100,9 +108,7 @@ impl GroupHandle {
                 return Err(SwapError::cgroup(Errno::INVAL, format!("devices= names type {}, which is not on", ty.0)));
             }
         }
-        if !self.group().is_online() {
-            return Err(MemCgroups::removed(&self.groups().name(self.css)));
-        }
+        self.require_online()?;
         self.groups().replace_policy(self.group(), policy);
         Ok(())
     }

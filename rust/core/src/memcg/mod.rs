@@ -35,7 +35,7 @@ pub use options::{DeadSwapin, Hierarchy, IdOnlyRefault, MemcgOptions, MemcgSwitc
 pub(crate) use peak::Descriptor;
 #[cfg(test)]
 pub(crate) use policy::SwapinProbe;
-pub use policy::{GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
+pub use policy::{DeadOwnerAnswer, GroupPolicy, LimitKind, MemcgPolicy, RefaultNotice, RefaultRule};
 pub(crate) use policy::{LimitNotice, Policies};
 pub(crate) use protection::Protection;
 

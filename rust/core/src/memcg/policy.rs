@@ -86,6 +86,16 @@ words! {
     }
 }
 
+/// The answer of the hook for a removed owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeadOwnerAnswer {
+    /// A rule chooses the group that is charged.
+    Rule(DeadSwapin),
+    /// This group is charged, and the slots belong to this group. If the group was removed meanwhile, its nearest
+    /// online ancestor takes its place.
+    Group(CssId),
+}
+
 /// The description of a refault that the hook receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RefaultNotice {
@@ -109,9 +119,9 @@ pub trait MemcgPolicy: Send + Sync + Debug {
         None
     }
 
-    /// Chooses the rule for the group that is charged when a task of the group `faulting` swaps in `nr_pages` of the
-    /// removed group `owner`. Called before memory is allocated.
-    fn on_dead_owner(&self, _owner: CssId, _faulting: CssId, _nr_pages: u32) -> Option<DeadSwapin> {
+    /// Chooses the group that is charged, or the rule for it, when a task of the group `faulting` swaps in `nr_pages`
+    /// of the removed group `owner`. Called before memory is allocated.
+    fn on_dead_owner(&self, _owner: CssId, _faulting: CssId, _nr_pages: u32) -> Option<DeadOwnerAnswer> {
         None
     }
 

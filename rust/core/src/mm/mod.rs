@@ -25,6 +25,7 @@ use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
 use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::machine::{Event, Swap};
+use crate::memcg::{MemCgroup, MemCgroups};
 use crate::readahead::Vpn;
 use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
@@ -81,13 +82,34 @@ impl Mm {
     }
 
     /// Calls `call` with the group of the task. If the group was removed because the task moved to another group, the
-    /// call is repeated for the new group. Kernel: the loop of `get_mem_cgroup_from_mm`.
-    fn with_group<T>(&self, call: impl Fn(CssId) -> Result<T>) -> Result<T> {
+    /// call is repeated for the new group.
+    pub(crate) fn with_group<T>(&self, call: impl Fn(CssId) -> Result<T>) -> Result<T> {
+        let groups = match self.swap.memcg() {
+            Some(groups) if self.css() != CssId::ROOT => groups,
+            _ => return call(self.css()),
+        };
         loop {
-            let css = self.css();
-            match call(css) {
-                Err(SwapError::Cgroup { .. }) if self.css() != css => {}
+            let group = self.get_task_group(groups);
+            let result = call(group.css());
+            let has_moved = self.css() != group.css();
+            groups.css_put(group, 1);
+            match result {
+                Err(SwapError::Cgroup { .. }) if has_moved => {}
                 result => return result,
+            }
+        }
+    }
+
+    /// Returns the group of the task, with a reference. Under the reference, the number of the group is not given to a
+    /// new group, even if the group is removed. Kernel: `get_mem_cgroup_from_mm`.
+    fn get_task_group<'a>(&self, groups: &'a MemCgroups) -> &'a MemCgroup {
+        loop {
+            let group = groups.get(self.css());
+            if groups.css_tryget(group) {
+                if self.css() == group.css() {
+                    return group;
+                }
+                groups.css_put(group, 1);
             }
         }
     }

@@ -10,7 +10,9 @@ use crate::base::limits::{MAX_RECLAIM_RETRIES, MEMCG_CHARGE_BATCH, PAGE_ALLOC_CO
 use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioRef, LockedFolio};
 use crate::machine::Swap;
-use crate::memcg::{CounterKind, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore};
+use crate::memcg::{
+    CounterKind, DeadOwnerAnswer, DeadSwapin, LimitKind, LimitNotice, MemCgroup, MemCgroups, MemcgEvent, OwnerStore,
+};
 use crate::reclaim::{ReclaimGroup, Reclaimer, ScanControl};
 use crate::slots::owner::{Payer, SeenSlots};
 
@@ -63,14 +65,19 @@ impl Swap {
             return Some(Payer { group: owner, keeps_owner: false });
         }
         let options = groups.options();
-        // The owner of the slots is removed, so a rule chooses the payer (the group that is charged for the folio).
-        // The rule of the hook overrides the rule in the owner's policy table, and the rule in the policy table
+        // The owner of the slots is removed, so the hook or a rule chooses the payer (the group that is charged for the
+        // folio). The answer of the hook overrides the rule in the owner's policy table, and the rule in the policy table
         // overrides the switch `dead_swapin`. A rule that the owner store (`OwnerStore`) cannot implement is skipped.
         let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
-        let rule = self
-            .policies
-            .get()
-            .and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages))
+        let answer = self.policies.get().and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages));
+        let by_hook = match answer {
+            Some(DeadOwnerAnswer::Group(css)) => {
+                return Some(Payer { group: groups.nearest_online(groups.get(css)), keeps_owner: false });
+            }
+            Some(DeadOwnerAnswer::Rule(rule)) => Some(rule),
+            None => None,
+        };
+        let rule = by_hook
             .filter(can_keep)
             .or_else(|| owner.with_policy(|policy| policy.dead_owner).filter(can_keep))
             .unwrap_or(options.dead_swapin);

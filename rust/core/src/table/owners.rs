@@ -7,9 +7,10 @@ use bytemuck::Zeroable;
 
 use super::TableId;
 use crate::base::error::Result;
-use crate::base::limits::SWAPFILE_CLUSTER;
+use crate::base::limits::{POOL_TABLES_HEAD_MAX, SWAPFILE_CLUSTER};
 use crate::base::sync::SpinMutex;
 use crate::base::types::{ClusterIdx, MemcgId};
+use crate::containers::growing::GrowingSlice;
 use crate::containers::shrink::remove_and_shrink;
 use crate::containers::zeroed::MappedSlice;
 
@@ -47,7 +48,7 @@ pub(crate) enum Owners {
     Array(MappedSlice<AtomicU16>),
     /// One block per table number. A block is zeroed when its table is released. The next table with the same number
     /// uses the same block.
-    Table(MappedSlice<OwnerCells>),
+    Table(GrowingSlice<OwnerCells>),
     /// One block per cluster number, only for clusters in which a slot has an owner id.
     Sparse(SpinMutex<HashMap<ClusterIdx, Box<[u16; SWAPFILE_CLUSTER as usize]>>>),
 }
@@ -69,12 +70,34 @@ impl Cell {
 impl Owners {
     /// Allocates the storage for the owner ids of `nr_clusters` clusters. Errors: `NoMemory` (ENOMEM).
     pub(crate) fn new(form: OwnerForm, nr_clusters: u32) -> Result<Self> {
+        let nr = nr_clusters as usize;
         Ok(match form {
             OwnerForm::Entry => Self::Entry,
-            OwnerForm::Array => Self::Array(MappedSlice::zeroed(nr_clusters as usize * SWAPFILE_CLUSTER as usize)?),
-            OwnerForm::Table => Self::Table(MappedSlice::zeroed(nr_clusters as usize + 1)?),
+            OwnerForm::Array => Self::Array(MappedSlice::zeroed(nr * SWAPFILE_CLUSTER as usize)?),
+            OwnerForm::Table => Self::Table(GrowingSlice::with_head(nr + 1, nr + 1)?),
             OwnerForm::Sparse => Self::Sparse(SpinMutex::default()),
         })
+    }
+
+    /// Prepares the storage for the owner ids of up to `capacity` clusters of a device that has `nr` clusters now and
+    /// creates them on demand. [`Owners::map_table`] then makes the storage of a table. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn growing(form: OwnerForm, nr: u32, capacity: u32) -> Result<Self> {
+        let nr_head = (nr as usize).min(POOL_TABLES_HEAD_MAX);
+        match form {
+            // A dynamic device must not allocate owner cells for all slots in advance.
+            OwnerForm::Array | OwnerForm::Table => {
+                Ok(Self::Table(GrowingSlice::with_head(nr_head + 1, capacity as usize + 1)?))
+            }
+            OwnerForm::Entry | OwnerForm::Sparse => Self::new(form, nr),
+        }
+    }
+
+    /// Makes the storage for the owner ids of the cluster that gets a table. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn map_table(&self, table: TableId) -> Result<()> {
+        match self {
+            Self::Table(tables) => tables.map_element(table.index()),
+            Self::Entry | Self::Array(_) | Self::Sparse(_) => Ok(()),
+        }
     }
 
     /// Returns the owner id of a slot, 0 for no owner. Kernel: `lookup_swap_cgroup_id`.
@@ -84,7 +107,7 @@ impl Owners {
         MemcgId(match self {
             Self::Entry => 0,
             Self::Array(ids) => ids[at.offset()].load(Ordering::Relaxed),
-            Self::Table(tables) => tables[at.table.index()].0[at.slot].load(Ordering::Relaxed),
+            Self::Table(tables) => tables.element(at.table.index()).0[at.slot].load(Ordering::Relaxed),
             Self::Sparse(clusters) => clusters.lock().get(&at.cluster).map_or(0, |ids| ids[at.slot]),
         })
     }
@@ -95,7 +118,7 @@ impl Owners {
         match self {
             Self::Entry => {}
             Self::Array(ids) => store(&ids[at.offset()..at.offset() + nr]),
-            Self::Table(tables) => store(&tables[at.table.index()].0[at.slot..at.slot + nr]),
+            Self::Table(tables) => store(&tables.element(at.table.index()).0[at.slot..at.slot + nr]),
             Self::Sparse(clusters) => {
                 let mut clusters = clusters.lock();
                 if id.0 == 0 && !clusters.contains_key(&at.cluster) {

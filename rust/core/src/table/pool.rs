@@ -11,9 +11,9 @@ use std::num::NonZeroU32;
 
 use super::{SwapTable, VirtualTable};
 use crate::base::error::Result;
-use crate::base::limits::POOL_TABLES_HOT_MAX;
+use crate::base::limits::{POOL_TABLES_HEAD_MAX, POOL_TABLES_HOT_MAX};
 use crate::base::sync::SpinMutex;
-use crate::containers::zeroed::MappedSlice;
+use crate::containers::growing::GrowingSlice;
 
 /// The number of a table in its pool, counted from 1 so that 0 can mean "no table".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,21 +40,30 @@ struct Free {
 /// All tables of one device.
 #[derive(Debug)]
 pub(crate) struct TablePool {
-    tables: MappedSlice<SwapTable>,
+    tables: GrowingSlice<SwapTable>,
     /// The second words of the table entries of a virtual device, indexed by table number.
-    virtuals: Option<MappedSlice<VirtualTable>>,
+    virtuals: Option<GrowingSlice<VirtualTable>>,
     free: SpinMutex<Free>,
 }
 
 impl TablePool {
-    /// Makes a pool of `nr` tables. If `is_virtual`, each table entry has a second word. The pool takes no memory
-    /// before a table is touched. Errors: `NoMemory` (ENOMEM).
-    pub(crate) fn new(nr: u32, is_virtual: bool) -> Result<Self> {
+    /// Makes a pool of `nr` tables. The pool takes no memory before a table is touched. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn new(nr: u32) -> Result<Self> {
+        Self::with_head(nr as usize, nr as usize, false)
+    }
+
+    /// Makes a pool of up to `capacity` tables for a device that has `nr` clusters now. Address space for tables is
+    /// reserved when the tables are needed, because a ghost of 15 TiB has 7.5 million clusters and uses few of them. If
+    /// `is_virtual`, each table entry has a second word. Errors: `NoMemory` (ENOMEM).
+    pub(crate) fn growing(nr: u32, capacity: u32, is_virtual: bool) -> Result<Self> {
+        Self::with_head((nr as usize).min(POOL_TABLES_HEAD_MAX), capacity as usize, is_virtual)
+    }
+
+    fn with_head(nr_head: usize, capacity: usize, is_virtual: bool) -> Result<Self> {
         // The number of a table is its index in the arrays, which makes every lookup shorter. The arrays therefore
         // have one more element, at index 0, which is never touched.
-        let len = nr as usize + 1;
-        let virtuals = is_virtual.then(|| MappedSlice::zeroed(len)).transpose()?;
-        Ok(Self { tables: MappedSlice::zeroed(len)?, virtuals, free: SpinMutex::default() })
+        let virtuals = is_virtual.then(|| GrowingSlice::with_head(nr_head + 1, capacity + 1)).transpose()?;
+        Ok(Self { tables: GrowingSlice::with_head(nr_head + 1, capacity + 1)?, virtuals, free: SpinMutex::default() })
     }
 
     /// Takes a table whose entries are all NULL. Locks: the pool lock. Panics: when all tables of the pool are taken.
@@ -62,7 +71,8 @@ impl TablePool {
         self.take_below(u32::MAX).expect("one table a cluster at the most")
     }
 
-    /// Takes a table. Returns `None` when `max` tables or all tables of the pool are taken. Locks: the pool lock.
+    /// Takes a table. Returns `None` when `max` tables or all tables of the pool are taken, or when the system refuses
+    /// address space for one more table. Locks: the pool lock.
     pub(crate) fn take_below(&self, max: u32) -> Option<TableId> {
         let mut free = self.free.lock();
         if free.attached >= max {
@@ -71,7 +81,10 @@ impl TablePool {
         let reused = free.hot.pop_back().or_else(|| free.cold.pop());
         let id = match reused {
             Some(id) => id,
-            None if free.next_fresh as usize + 1 < self.tables.len() => {
+            None if free.next_fresh as usize + 1 < self.tables.capacity() => {
+                let fresh = free.next_fresh as usize + 1;
+                self.tables.map_element(fresh).ok()?;
+                self.virtuals.iter().try_for_each(|virtuals| virtuals.map_element(fresh)).ok()?;
                 free.next_fresh += 1;
                 TableId(NonZeroU32::new(free.next_fresh).expect("one more than a count of tables"))
             }
@@ -94,22 +107,23 @@ impl TablePool {
         // The table `cooled` is neither in `hot` nor in `cold`, so no other thread can take the table while its
         // memory is released.
         if let Some(id) = cooled {
-            self.tables.release(id.index()..id.index() + 1);
-            self.virtuals.iter().for_each(|virtuals| virtuals.release(id.index()..id.index() + 1));
+            let run = id.index()..id.index() + 1;
+            self.tables.release_run(run.clone());
+            self.virtuals.iter().for_each(|virtuals| virtuals.release_run(run.clone()));
             self.free.lock().cold.push(id);
         }
     }
 
     /// Returns a table by number.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn table(&self, id: TableId) -> &SwapTable {
-        &self.tables[id.index()]
+        self.tables.element(id.index())
     }
 
     /// Returns the second words of a table's entries, or `None` when the device is not virtual.
     #[inline]
     pub(crate) fn virtual_table(&self, id: TableId) -> Option<&VirtualTable> {
-        self.virtuals.as_ref().map(|virtuals| &virtuals[id.index()])
+        self.virtuals.as_ref().map(|virtuals| virtuals.element(id.index()))
     }
 
     /// Returns the number of tables attached to clusters.
@@ -135,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_released_table_is_reused_first() {
-        let pool = TablePool::new(4, true).expect("memory");
+        let pool = TablePool::growing(4, 4, true).expect("memory");
         let (first, second) = (pool.take(), pool.take());
         assert_ne!(first, second);
         pool.release(first);
@@ -146,7 +160,7 @@ mod tests {
     #[test]
     fn only_the_hottest_released_tables_keep_memory() {
         let nr = POOL_TABLES_HOT_MAX as u32 + 8;
-        let pool = TablePool::new(nr, false).expect("memory");
+        let pool = TablePool::growing(8, nr, false).expect("memory");
         let ids: Vec<_> = (0..nr).map(|_| pool.take()).collect();
         for &id in &ids {
             pool.table(id).set(0, SwapTableEntry::SWAPPED_OUT);

@@ -8,7 +8,7 @@ pub(crate) mod base {
 
 /// The replacement for the core's module `containers`.
 pub(crate) mod containers {
-    pub(crate) use super::zeroed;
+    pub(crate) use super::{growing, zeroed};
 }
 
 /// The replacement for the core's module `table`.
@@ -69,6 +69,39 @@ pub(crate) mod zeroed {
     }
 }
 
+pub(crate) mod growing {
+    use super::error::Result;
+    use super::zeroed::MappedSlice;
+    use crate::model::atomics::AtomicU64;
+
+    /// The replacement for the core's `GrowingSlice`, an array that has all of its elements from the start.
+    #[derive(Debug)]
+    pub(crate) struct GrowingSlice<T>(MappedSlice<T>);
+
+    impl GrowingSlice<AtomicU64> {
+        pub(crate) fn with_head(_nr_head: usize, capacity: usize) -> Result<Self> {
+            Ok(Self(MappedSlice::zeroed(capacity)?))
+        }
+
+        pub(crate) fn element(&self, at: usize) -> &AtomicU64 {
+            &self.0[at]
+        }
+
+        pub(crate) fn find_element(&self, at: usize) -> Option<&AtomicU64> {
+            self.0.get(at)
+        }
+
+        pub(crate) fn map_element(&self, at: usize) -> Result<()> {
+            assert!(at < self.0.len(), "an element beyond the capacity");
+            Ok(())
+        }
+
+        pub(crate) fn head_bytes(&self) -> u64 {
+            size_of_val(&*self.0) as u64
+        }
+    }
+}
+
 pub(crate) mod types {
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
     pub(crate) struct ClusterIdx(pub(crate) u32);
@@ -115,7 +148,7 @@ pub(crate) mod device {
     impl Device {
         pub(crate) fn new(nr_records: u32, capacity: u32) -> Self {
             Self {
-                index: Index::dynamic(capacity).expect("memory"),
+                index: Index::dynamic(capacity, capacity).expect("memory"),
                 records: (0..=nr_records).map(|_| SpinMutex::new(Record { index: 0, is_dead: false })).collect(),
                 entries: (0..=nr_records).map(|_| AtomicU64::new(0)).collect(),
                 pool: SpinMutex::new((1..=nr_records).rev().collect()),

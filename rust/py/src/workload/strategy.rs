@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use swapcore::workload::strategy::StrategyMemory;
@@ -77,10 +77,15 @@ impl swapcore::workload::strategy::Strategy for Wrapped {
     fn alloc(&self, order: Order, cpu: CpuId) -> Option<SwpOffset> {
         let slot: i64 = self.call(-1, |py| {
             let slot = self.object.bind(py).call_method1(pyo3::intern!(py, "alloc"), (order.get(), cpu.0))?;
-            slot.extract().map_err(|_| {
-                let name = &self.name;
+            let name = &self.name;
+            let value = slot.extract().map_err(|_| {
                 PyTypeError::new_err(format!("strategy {name}: alloc returned {slot}, which is no slot number"))
-            })
+            })?;
+            if value < -1 || value > i64::from(u32::MAX) {
+                let why = format!("strategy {name}: alloc returned {value}, which is neither a slot number nor -1");
+                return Err(PyValueError::new_err(why));
+            }
+            Ok(value)
         });
         u32::try_from(slot).ok().map(SwpOffset)
     }
@@ -100,10 +105,16 @@ impl swapcore::workload::strategy::Strategy for Wrapped {
         let firsts: Vec<u32> = self.call(Vec::new(), |py| {
             let args = (out.len(), order.get(), cpu.0);
             let firsts = self.object.bind(py).call_method1(pyo3::intern!(py, "alloc_batch"), args)?;
-            firsts.try_iter()?.map(|first| first?.extract()).collect()
+            let firsts: Vec<u32> = firsts.try_iter()?.map(|first| first?.extract()).collect::<PyResult<_>>()?;
+            if firsts.len() > out.len() {
+                let (name, nr, nr_max) = (&self.name, firsts.len(), out.len());
+                let why = format!("strategy {name}: alloc_batch returned {nr} runs, more than the {nr_max} asked for");
+                return Err(PyValueError::new_err(why));
+            }
+            Ok(firsts)
         });
         out.iter_mut().zip(&firsts).for_each(|(slot, &first)| *slot = SwpOffset(first));
-        firsts.len().min(out.len())
+        firsts.len()
     }
 
     fn free_batch(&self, firsts: &[SwpOffset], nr_pages: u32, cpu: CpuId) -> swapcore::Result<()> {

@@ -13,8 +13,9 @@ const FRAGMENTATION_RUN_PAGES: u32 = 16;
 
 impl Trace {
     /// Replays the whole trace once. Errors: `OutOfRange` (EINVAL) when the strategy hands out a slot beyond the
-    /// strategy's device; `Invariant` when the strategy hands a slot out twice or when [`Strategy::check`] fails. The
-    /// replay checks for these errors only when `samples` is over 0.
+    /// strategy's device; `Invariant` when the strategy hands a slot out twice, when the first slot of a run
+    /// is not aligned, or when [`Strategy::check`] fails. The replay checks for these errors only when `samples` is
+    /// over 0.
     pub fn replay(&self, strategy: &dyn Strategy, samples: usize) -> Result<Report> {
         let mut run = Run::new(self, strategy, samples > 0);
         let mut not_timed_ns = 0;
@@ -153,11 +154,22 @@ impl<'a> Run<'a> {
         let served = if order <= self.max_order { self.strategy.alloc(order, cpu) } else { None };
         match served {
             Some(first) => {
+                if self.used.is_some() && !first.0.is_multiple_of(order.nr_pages()) {
+                    return Err(self.misaligned(first, order));
+                }
                 self.first_slot[folio as usize] = first.0;
                 self.mark(first.0, order.nr_pages(), true)
             }
             None => self.split(order, cpu, folio),
         }
+    }
+
+    /// Returns the error for a run whose first slot is not a multiple of its number of slots.
+    #[cold]
+    fn misaligned(&self, first: SwpOffset, order: Order) -> SwapError {
+        let (name, order, nr_pages) = (self.strategy.name(), order.get(), order.nr_pages());
+        let rule = format!("the first slot of a run of order {order} is a multiple of {nr_pages}");
+        SwapError::Invariant(format!("{name} handed out slot {}, but {rule}", first.0))
     }
 
     /// Allocates a single slot for each page of a large folio that got no run, in the order of [`split_order`]. A
