@@ -37,7 +37,7 @@ ACCESS_OPTIONS = (
     "memory_high",
     "swap_max",
     "swappiness",
-    "memcg",
+    "hierarchy",
     "switch",
     "plot",
     "allow_oom",
@@ -74,7 +74,7 @@ def _configure_virtual(parser: argparse.ArgumentParser) -> None:
     about = "size of a ghost, a device that keeps no pages, such as 15T; in front of --storage if given"
     add_value(virtual, "--ghost", "SIZE", about)
     about = "the ghost records where each page lies; always on if --storage is given too"
-    add_flags(virtual, virtual_table=about)
+    add_flags(virtual, virtual=about)
     add_value(virtual, "--zswap", "ALGO", "compressor: lz4, or zstd if the build has it")
     about = "memory of the machine; zswap may use a fifth of the memory (default: 16G)"
     add_value(virtual, "--memory", "SIZE", about)
@@ -91,7 +91,7 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
     add_value(accesses, "--memory-high", "SIZE", "limit that throttles")
     add_value(accesses, "--swap-max", "SIZE", "limit on swap")
     add_value(accesses, "--swappiness", "N", "0 to 200 (default: 60)", type=int)
-    add_value(accesses, "--memcg", "V", "hierarchy: v2, v1 or disabled (default: v2)")
+    add_value(accesses, "--hierarchy", "V", "of the memory cgroups: v2, v1 or disabled (default: v2)")
     about = "a switch of the subsystem and its word, see Swap.switches; may be repeated"
     add_value(accesses, "--switch", "NAME=WORD", about, action="append")
     about = "exit with 0, not with 3, if a process is killed for want of memory"
@@ -156,7 +156,7 @@ def _accesses(args: argparse.Namespace) -> int:
             make_storage=lambda: stack.enter_context(_storage(args, default_size_pages(work))),
             progress=lambda done, total: update(done / total),
             switches=_switches(args.switch),
-            **given(args, "memory_high", "swap_max", "swappiness", "memcg"),
+            **given(args, "memory_high", "swap_max", "swappiness", "hierarchy"),
             **_shared(args),
         )
     print_result(args, sweep, "plot_limits")
@@ -171,12 +171,12 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
 
     Each call makes a new ghost, because a ghost can be turned on only once at a time.
     """
-    if args.virtual_table and args.ghost is None:
-        raise invalid("--virtual-table is of a ghost: give --ghost SIZE")
+    if args.virtual and args.ghost is None:
+        raise invalid("--virtual is of a ghost: give --ghost SIZE")
     options = given(args, "zero_percent", "random_percent", "seed", "zswap", "memory")
     if args.ghost is not None:
-        has_table = args.virtual_table or args.storage is not None
-        options["ghost"] = Ghost(args.ghost, virtual_table=has_table)
+        is_virtual = args.virtual or args.storage is not None
+        options["ghost"] = Ghost(args.ghost, is_virtual=is_virtual)
     return options | {"is_verified": not args.no_verify}
 
 

@@ -146,7 +146,7 @@ def _virtual(args: argparse.Namespace) -> int:
 
     work = workload_of(args.trace or VIRTUAL_ACCESSES, **given(args, "nr_ops", "workload_seed"))
     swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
-    swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, **given(args, "visibility")))
+    swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, is_virtual=True, **given(args, "visibility")))
     swap.swapon(Ram(pages=default_size_pages(work)), priority=10)
     runner = _run_most(swap, work, VIRTUAL_TREE)
     facts: Mapping[str, object]

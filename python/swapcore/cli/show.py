@@ -41,7 +41,7 @@ COLUMNS: dict[str, _Column] = {
     "TYPE": _Column("kind of device", lambda device: device.kind),
     "SIZE": _Column("usable size", lambda device: device.pages * PAGE_SIZE, is_bytes=True),
     "USED": _Column("bytes in use", lambda device: device.inuse_pages * PAGE_SIZE, is_bytes=True),
-    "PRIO": _Column("priority", lambda device: device.prio),
+    "PRIO": _Column("priority", lambda device: device.priority),
     "PAGES": _Column("usable slots", lambda device: device.pages),
     "INUSE-PAGES": _Column("slots in use", lambda device: device.inuse_pages),
     "FLAGS": _Column("SWP_* flags", lambda device: ",".join(device.flags)),
