@@ -260,7 +260,7 @@ def test_a_device_is_measured_in_bytes_or_in_pages() -> None:
     with_pages = {parameter.owner for parameter in named("pages")}
     devices = {"Null", "Ram", "Zram", "File.create", "Ghost", "Ghost.for_ram", "Swap.resize"}
     assert devices <= with_size & with_pages
-    others = {"parse_size", "size_in_bytes", "measure", "owner_memory"}
+    others = {"parse_size", "size_in_bytes", "measure", "owner_memory", "compare"}
     assert with_size - with_pages <= others
 
 

@@ -64,6 +64,10 @@ def test_an_int_is_bytes_for_a_resize_the_memory_and_the_ghost_of_a_machine() ->
     )
     assert sc.Ghost.for_ram(1 << 30).pages == sc.Ghost.for_ram(pages=1 << 18).pages == 8 << 18
     assert replay_accesses("zipf", nr_ops=100, memory=1 << 30).memory_pages == 1 << 18
+    for size in (16 << 20, "16M", "0x1000000"):
+        assert sc.compare("order0-churn", nr_ops=100, rounds=1, size=size).size_pages == 4096
+    with pytest.raises(sc.InvalidArgumentError, match="both"):
+        sc.compare("order0-churn", size="16M", size_pages=4096)
     swap.check()
 
 
@@ -134,3 +138,30 @@ def test_a_limit_of_memory_of_one_byte_is_a_limit_of_zero(capsys: pytest.Capture
 def test_zram_rounds_its_limit_up_as_the_kernel_does() -> None:
     assert sc.Zram("1M", mem_limit=1).mem_limit_bytes == 4096
     assert sc.Zram("1M", mem_limit="0x1001").mem_limit_bytes == 8192
+
+
+@pytest.mark.parametrize("size", [["--size", "16M"], ["--size", "0x1000000"], ["--size-pages", "4096"]])
+def test_every_command_takes_a_size_with_unit_or_in_pages(
+    size: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = [size[0].replace("--size-pages", "--pages"), size[1]]
+    found = []
+    for command in (
+        ["show", "order0-churn", "--nr-ops", "100", *size, "-o", "SIZE"],
+        ["replay", "order0-churn", "--nr-ops", "100", *size],
+        ["compare", "order0-churn", "--nr-ops", "100", "--rounds", "1", *size],
+        ["stress", "--ops", "5", *pages],
+    ):
+        assert main([*command, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    show, replay, compare, stress = found
+    assert show["swapdevices"] == [{"size": 4095 * sc.PAGE_SIZE}]
+    assert replay["size_pages"] == compare["size_pages"] == 4096
+    assert "--pages 4096" in stress["command"]
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "compare", "stress"])
+def test_two_sizes_are_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = "--pages" if command == "stress" else "--size-pages"
+    assert main([command, "--size", "16M", pages, "4096"]) == 2
+    assert f"--size 16M and {pages} 4096 are two, give one" in capsys.readouterr().err

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from swapcore import report
 from swapcore.exceptions import invalid
-from swapcore.size import size_in_pages
 from swapcore.storage import Ghost
 
 from .options import (
     Status,
     add_flags,
     add_plot,
+    add_size,
     add_trace,
     add_value,
     given,
     option,
     print_result,
+    take_size,
     take_trace,
     warn,
 )
@@ -55,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_value(
         parser, "--storage", "KIND", "zram, ram, file or null (default: zram, and nothing with --ghost)"
     )
-    add_value(parser, "--size", "SIZE", "size of the device, such as 1G (default: the workload's need)")
+    add_size(parser, "size of the device, such as 1G (default: the workload's need)")
     _configure_virtual(parser)
     add_value(parser, "--algorithm", "A", "algorithm of zram: lz4, or zstd if the build has it")
     add_value(parser, "--path", "FILE", "path of storage file, made if missing (default: a temporary file)")
@@ -108,8 +109,11 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return print_names(as_json=args.json)
     take_trace(args)
-    if args.size is not None and args.path is not None and Path(args.path).exists():
-        raise invalid(f"--size {args.size} is for a new file: {args.path} has its own")
+    if args.path is not None and Path(args.path).exists():
+        for name, value in given(args, "size", "size_pages").items():
+            raise invalid(f"{option(name)} {value} is for a new file: {args.path} has its own")
+    if args.storage is not None or args.ghost is None:
+        take_size(args)
     args.trace = args.trace or "kernel-build"
     if args.trace in workloads.WORKLOADS:
         return _accesses(args)
@@ -185,10 +189,10 @@ def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextMan
     from swapcore.running.stacks import make_storage
 
     if args.storage is None and args.ghost is not None:
-        for name, value in given(args, "size", "algorithm", "path").items():
-            raise invalid(f"--{name} {value} is of a storage: with --ghost give --storage")
+        for name, value in given(args, "size", "size_pages", "algorithm", "path").items():
+            raise invalid(f"{option(name)} {value} is of a storage: with --ghost give --storage")
         return nullcontext()
-    size_pages = default_pages if args.size is None else size_in_pages(args.size, None)
+    size_pages = default_pages if args.size_pages is None else args.size_pages
     kind = args.storage or "zram"
     return make_storage(kind, size_pages=size_pages, algorithm=args.algorithm, path=args.path)
 
