@@ -35,7 +35,7 @@ def subsystem(name: str) -> sc.Swap:
     has_ghost, compressor = SETUPS[name]
     swap = sc.Swap(nr_cpus=TRACE.nr_cpus, zswap=compressor)
     if has_ghost:
-        swap.swapon(sc.Ghost("1T", virtual_table=True))
+        swap.swapon(sc.Ghost("1T", is_virtual=True))
     swap.swapon(sc.Ram(pages=2 * SIZE_PAGES))
     return swap
 

@@ -67,7 +67,7 @@ def main() -> None:
     zram = sc.Zram(2 * size_bytes)
     swap.swapon(zram)
     group = swap.memcg.create("job", memory_max=limit_bytes)
-    array = swap.mm(group).array(size_bytes // 8)
+    array = swap.mm(memcg=group).array(size_bytes // 8)
 
     def memory_of_array() -> str:
         mib = [n / 2**20 for n in (group.memory_current, zram.storage.stats()["mem_used_total"])]

@@ -26,10 +26,10 @@ def where(swap: sc.Swap, mm: sc.Mm, first: int) -> dict[str, int]:
 def main() -> None:
     """Swaps pages out to zswap, writes half of the pages to the disk, and turns the disk off."""
     swap = sc.Swap(zswap="lz4")
-    swap.swapon(sc.Ghost("15T", virtual_table=True))
+    swap.swapon(sc.Ghost("15T", is_virtual=True))
     disk = swap.swapon(sc.Ram("64M"))
     job = swap.memcg.create("job")
-    mm = swap.mm(job)
+    mm = swap.mm(memcg=job)
     first = mm.mmap(PAGES)
     for page in range(PAGES):
         mm.write((first + page) * sc.PAGE_SIZE, b"page %d " % page * 300)
@@ -44,7 +44,7 @@ def main() -> None:
     written_pages, nr_looks = 0, 0
     while written_pages < PAGES // 2:
         try:
-            written_pages += swap.zswap.shrink(job)
+            written_pages += swap.zswap.shrink(memcg=job)
         except sc.SwapError:
             nr_looks += 1
     places, used = where(swap, mm, first), disk.inuse_pages

@@ -31,7 +31,7 @@ class LimitSwapByAge:
     def on_swap_charge(self, group: sc.MemCgroup, nr_pages: int) -> bool:
         """Returns False to refuse a folio; the core calls this hook before a folio gets slots."""
         if self.asked[group] % EVERY == 0:
-            ages = array("Q", self.swap.swap_ages(group))
+            ages = array("Q", self.swap.swap_ages(memcg=group))
             self.is_over[group] = sum(age >= OLD for age in ages) > BUDGET_PAGES
         self.asked[group] += 1
         self.refused_pages[group] += nr_pages * self.is_over[group]

@@ -23,7 +23,7 @@ class Geometry(Protocol):
     @property
     def is_block_device(self) -> bool: ...
     @property
-    def can_discard(self) -> bool: ...
+    def is_discardable(self) -> bool: ...
 
 @type_check_only
 class HasStorage(Protocol):
@@ -124,19 +124,19 @@ class Storage:
         takes a plan, too. Errors: EINVAL, neither the storage nor a storage that it wraps is `faulty`, or a
         value is out of range."""
     @staticmethod
-    def ghost(pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
+    def ghost(pages: int, *, is_virtual: bool = False, visibility: str = "visible") -> Storage:
         """Makes a ghost: a device of ``pages`` slots, header included, that stores no page data.
 
-        With ``virtual_table`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
+        With ``is_virtual`` each slot records where its page is. ``visibility`` is ``visible``, ``listed``
         or ``hidden``, see `swapcore.Ghost`. Errors: EINVAL. Kernel: the header-only swap file of the swap
         table series, phase IV."""
     @staticmethod
-    def ghost_for_ram(ram_pages: int, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
+    def ghost_for_ram(ram_pages: int, *, is_virtual: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of eight times ``ram_pages`` slots in whole clusters. Errors: EINVAL.
 
         Kernel: ``/dev/ghostswap`` of the swap table series, phase IV."""
     @staticmethod
-    def ghost_open(path: str, *, virtual_table: bool = False, visibility: str = "visible") -> Storage:
+    def ghost_open(path: str, *, is_virtual: bool = False, visibility: str = "visible") -> Storage:
         """Makes a `ghost` of the size that the header in a file of exactly one page states.
 
         Errors: EINVAL, the file is no header of a ghost; `SwapIOError` with the system's errno."""
@@ -144,7 +144,7 @@ class Storage:
     def kind(self) -> Literal["ram", "zram", "file", "ghost", "faulty"]:
         """The kind of storage; ``faulty`` for a wrapper with planned faults."""
     @property
-    def has_virtual_table(self) -> bool:
+    def is_virtual(self) -> bool:
         """True for a ghost whose slots record where their pages lie."""
     @property
     def pages(self) -> int:
@@ -159,7 +159,7 @@ class Storage:
     def is_block_device(self) -> bool:
         """True for a block device; False for a regular file, which takes only single pages."""
     @property
-    def can_discard(self) -> bool:
+    def is_discardable(self) -> bool:
         """True if the storage takes discards."""
     @property
     def label(self) -> str:
@@ -243,7 +243,7 @@ class SwapDevice:
     def is_virtual(self) -> bool:
         """True for a ghost whose slots record where their pages lie."""
     @property
-    def prio(self) -> int:
+    def priority(self) -> int:
         """The priority; the allocator tries the device of the highest priority first."""
     @property
     def pages(self) -> int:
@@ -362,7 +362,7 @@ class ZswapHandle:
         `MemoryError`, no memory, or there is no slot on another device for the page of a virtual slot;
         EINVAL, the slot is of a ghost without a virtual table; `SwapIOError`, the data is damaged, or the
         write failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
-    def shrink(self, memcg: MemCgroup | None = None, *, cpu: int | None = None) -> int:
+    def shrink(self, *, memcg: MemCgroup | None = None, cpu: int | None = None) -> int:
         """Writes up to 32 of the coldest pages of a group (None: root) to devices; returns the number of
         written pages.
 

@@ -68,7 +68,7 @@ class MemcgFile:
         """Returns the whole text of the file.
 
         Errors: EBADF, the file is closed; EINVAL, the file is write-only. Kernel: `pread` at offset 0."""
-    def write(self, value: str | int, *, nonblock: bool = False) -> None:
+    def write(self, value: str | int, *, nonblock: bool = False, cpu: int | None = None) -> None:
         """Writes to the file; with ``nonblock``, a limit below usage is set without reclaim. Releases the
         GIL.
 
@@ -87,15 +87,17 @@ class MemCgroup:
     equal.
 
     Each file of a group is an attribute, with underscores for dots: ``group.memory_max = "1G"``. Amounts are
-    bytes. A set takes an int, or a text with a unit in the kernel's form, and rounds the amount down to
-    pages. A set of an attribute and a keyword of `create` also take the forms ``"1.5G"`` and ``"1GiB"``, which
-    the kernel's files and `write` do not. A file with a number reads as an int, a file with lines of keys and values as a dict, and any other
-    text (``"max"``) as a str. An attribute raises AttributeError if the group does not have its file. A v1
-    group has only the files of v1, and a v2 group only the files of v2; on v2 the root group has only
-    ``memory.stat``, ``memory.reclaim`` and ``memory.zswap.writeback``. Two files are write-only:
-    ``memory_reclaim`` (v2) reclaims a number of bytes, and ``memory_force_empty`` (v1) reclaims as many pages
-    as possible. ``dir(group)``, and completion with it, has the files that the group has. A read of an
-    attribute of a write-only file is an AttributeError, because ``hasattr`` and completion read attributes.
+    bytes. A set takes an int, or a text in the kernel's form, such as ``"1G"`` or ``"0x1000"``, and rounds
+    the amount down to pages. As in the kernel, a number that begins with 0 is octal, and a blank text or a
+    unit alone is 0. A set of an attribute and a keyword of `create` also take the forms ``"1.5G"`` and
+    ``"1GiB"``, which the kernel's files and `write` do not. A file with a number reads as an int, a file with
+    lines of keys and values as a dict, and any other text (``"max"``) as a str. An attribute raises
+    AttributeError if the group does not have its file. A v1 group has only the files of v1, and a v2 group
+    only the files of v2; on v2 the root group has only ``memory.stat``, ``memory.reclaim`` and
+    ``memory.zswap.writeback``. Two files are write-only: ``memory_reclaim`` (v2) reclaims a number of bytes,
+    and ``memory_force_empty`` (v1) reclaims as many pages as possible. ``dir(group)``, and completion with
+    it, has the files that the group has. A read of an attribute of a write-only file is an AttributeError,
+    because ``hasattr`` and completion read attributes.
 
     Errors of a set: EACCES, the file is read-only; EINVAL, the file does not take the text; ENODEV, the group
     is removed; EAGAIN, ``memory_reclaim`` reclaimed too little. A file of a removed group can still be read.
@@ -143,7 +145,7 @@ class MemCgroup:
         """Takes the group offline; the group is freed when no memory, slot or object refers to it.
 
         Errors: EBUSY, the group has tasks or groups below it, or, with the switch ``lru_reparent``, a folio
-        that a handle locked (``Folio.locked``); ENODEV, the group is already removed; EINVAL, the group is
+        that a handle locked (`Folio.is_locked`); ENODEV, the group is already removed; EINVAL, the group is
         root.
         Releases the GIL. Locks: with ``lru_reparent`` the lock of each folio of the group in turn. Kernel:
         `mem_cgroup_css_offline`."""
@@ -151,7 +153,9 @@ class MemCgroup:
         """Returns the text of a file; the files of a removed group stay readable.
 
         Errors: ENOENT, the group has no such file; EINVAL, the file is write-only."""
-    def write(self, file: str, value: str | int, *, nonblock: bool = False) -> None:
+    def write(
+        self, file: str, value: str | int, *, nonblock: bool = False, cpu: int | None = None
+    ) -> None:
         """Writes a value to a file; with ``nonblock``, a write of a limit below usage does not reclaim.
 
         Errors: ENOENT, the group has no such file; EBUSY, usage stays above a v1 limit; the errors of

@@ -17,7 +17,7 @@ class Folio:
     """A handle of ``1 << order`` contiguous pages of memory with data. Kernel: `struct folio`.
 
     `Swap.folio` and `Swap.swap_in` make folios. A `Folio` object is a handle, which has one reference to its
-    folio. A handle that is ``mapped`` maps the folio as one page table does. When a handle is dropped, the
+    folio. A handle that is mapped maps the folio as one page table does. When a handle is dropped, the
     handle unmaps the folio and gives up its reference. A folio without references is freed. Two handles of
     the same folio are equal.
     ``len(folio)`` is ``nr_pages * PAGE_SIZE`` bytes.
@@ -60,45 +60,45 @@ class Folio:
     def mapcount(self) -> int:
         """Number of mappings of the folio's pages, summed over all page tables."""
     @property
-    def locked(self) -> bool:
+    def is_locked(self) -> bool:
         """True while the folio lock is taken; settable. Kernel: `PG_locked`.
 
         A set to True takes the lock for this handle if the lock is free; a set to False releases the lock
         that this handle took. `Swap.locked` takes the lock for a ``with`` block, or raises. A call that needs
         the lock of a folio while a handle has it raises `SwapBusyError` (EBUSY) at once. The exception is
         `MemCgroup.remove` with the switch ``lru_reparent``: it waits for the lock, so it hangs."""
-    @locked.setter
-    def locked(self, locked: bool) -> None: ...
+    @is_locked.setter
+    def is_locked(self, is_locked: bool) -> None: ...
     @property
-    def writeback(self) -> bool:
+    def is_writeback(self) -> bool:
         """True while the folio is being written to its device; settable. Kernel: `PG_writeback`."""
-    @writeback.setter
-    def writeback(self, writeback: bool) -> None: ...
+    @is_writeback.setter
+    def is_writeback(self, is_writeback: bool) -> None: ...
     @property
-    def mapped(self) -> bool:
+    def is_mapped(self) -> bool:
         """True while a page table or a handle maps the folio; settable. A set to True maps all pages of the
         folio through this handle, a set to False removes these mappings."""
-    @mapped.setter
-    def mapped(self, mapped: bool) -> None: ...
+    @is_mapped.setter
+    def is_mapped(self, is_mapped: bool) -> None: ...
     @property
-    def dirty(self) -> bool:
+    def is_dirty(self) -> bool:
         """True while the folio's data may differ from the data in its slots; settable. Kernel: `PG_dirty`.
 
         A set to True also makes the folio up to date, because its bytes are then the newest data. A set to
         False states that the slots have the same data. If the slots have other data, a swap-out
         loses the folio's data."""
-    @dirty.setter
-    def dirty(self, dirty: bool) -> None: ...
+    @is_dirty.setter
+    def is_dirty(self, is_dirty: bool) -> None: ...
     @property
-    def uptodate(self) -> bool:
+    def is_uptodate(self) -> bool:
         """True once the folio has its data, which is read from its slots or given when the folio is made.
         Kernel: `PG_uptodate`."""
     @property
-    def active(self) -> bool:
+    def is_active(self) -> bool:
         """True while the folio is on the active list; with ``mglru``, while the folio is in one of the two
         youngest generations. Kernel: `PG_active`."""
     @property
-    def workingset(self) -> bool:
+    def is_workingset(self) -> bool:
         """True while the folio is part of the working set. Kernel: `PG_workingset`."""
     def read(self, offset_bytes: int = 0, nr_bytes: int | None = None) -> bytes:
         """Copies ``nr_bytes`` bytes out, from ``offset_bytes`` on; None means to the end.
@@ -131,13 +131,13 @@ class Mm:
     releases the GIL. If a signal handler raises, the call ends between two pages."""
 
     def mmap(
-        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False,
+        self, nr_pages: int, order: int = 0, *, orders: int | None = None, is_locked: bool = False,
         is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
-        ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
-        pages only. ``anon_order`` is the order of the folio that a first touch makes where such a folio fits.
+        ``order`` is the order of the folio that a first touch makes where such a folio fits. ``orders`` is
+        the mask of folio orders that a swap-in may use, bit k for order k; None allows single pages only.
         ``is_locked`` keeps the pages in memory once they are touched, as ``mlock2`` with ``MLOCK_ONFAULT``
         does; ``unevictable`` in ``memory.stat`` counts the pages. ``is_uffd_armed`` limits swap-ins to single
         pages, as an armed userfaultfd does.
@@ -145,13 +145,13 @@ class Mm:
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
     def array(
         self, shape: int | Sequence[int], dtype: DTypeLike | None = None, *, first_page: int | None = None,
-        orders: int | None = None, anon_order: int = 0, cpu: int | None = None
+        order: int = 0, orders: int | None = None, cpu: int | None = None
     ) -> MmArray:
         """Maps pages for an array of NumPy's ``dtype`` (None: float64) and returns the array, whose elements
         are zero.
 
-        An index of the array copies elements out, and an assignment copies elements in. ``orders`` and
-        ``anon_order`` are those of `mmap`. With ``first_page`` the call maps no pages, and the array is in
+        An index of the array copies elements out, and an assignment copies elements in. ``order`` and
+        ``orders`` are those of `mmap`. With ``first_page`` the call maps no pages, and the array is in
         the pages from this page on: the array of the parent after a `fork`, for example. ``cpu`` is the CPU
         of all faults. The pages stay mapped until the address space ends; `zap` drops their memory and slots.
 

@@ -254,17 +254,17 @@ class Strategy:
     @property
     def max_order(self) -> int:
         """The largest order that the strategy takes."""
-    def alloc(self, order: int = 0, cpu: int = 0) -> int:
+    def alloc(self, order: int = 0, *, cpu: int = 0) -> int:
         """Returns the first slot of a run of ``1 << order`` slots, or -1 without room.
 
         Errors: EINVAL, a value is out of range."""
-    def free(self, slot: int, nr: int = 1, cpu: int = 0) -> None:
+    def free(self, slot: int, nr: int = 1, *, cpu: int = 0) -> None:
         """Frees ``nr`` slots from ``slot`` on; the slots may be a part of a run.
 
         Errors: EINVAL, a value is out of range; the errors of the strategy."""
-    def alloc_batch(self, n: int, order: int = 0, cpu: int = 0) -> SwapBatch:
-        """Returns up to ``n`` runs in one call; the first failure ends the call."""
-    def free_batch(self, batch: SwapBatch, cpu: int = 0) -> None:
+    def alloc_batch(self, nr: int, order: int = 0, *, cpu: int = 0) -> SwapBatch:
+        """Returns up to ``nr`` runs in one call; the first failure ends the call."""
+    def free_batch(self, batch: SwapBatch, *, cpu: int = 0) -> None:
         """Frees every run of a batch."""
     def memory(self) -> StrategyMemory:
         """Returns the bytes of memory that the strategy takes."""

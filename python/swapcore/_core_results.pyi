@@ -31,7 +31,7 @@ class _SlotInfo(TypedDict):
     never handed out; ``pointer``: the slot keeps the page of a virtual slot."""
     count: int
     """Number of references to the slot; 0 for a ``pointer``, because the virtual slot has the references."""
-    zero: bool
+    is_zero: bool
     """True if the slot is marked as a page of zeros."""
     word: int
     """The raw 64-bit word of the swap table."""
@@ -48,7 +48,7 @@ class SlotInfo(_SlotInfo, total=False):
 
     owner: SwpEntry
     """The virtual slot whose page this slot keeps. Only a ``pointer`` has the key."""
-    cache_only: bool
+    is_cache_only: bool
     """True if only the swap cache refers to the virtual slot. Only a ``pointer`` has the key."""
     backing: BackingInfo
     """The place of the page. Only a slot of a virtual device has the key."""
@@ -170,7 +170,7 @@ class DeviceDump(TypedDict):
 
     type: int
     """The swap type."""
-    prio: int
+    priority: int
     """The priority."""
     inuse_pages: int
     """Slots in use."""

@@ -17,14 +17,14 @@ class Swap:
 
     ``profile`` is the kernel whose choices apply: ``v618``, ``p3``, ``series`` or ``newest``; ``switches``
     overrides single choices, by name and word as in the property `switches`. ``workers`` is ``inline``
-    (reclaim_work and discard_work run right after the operation that queued them) or ``manual``
-    (only `run_workers` runs reclaim_work and discard_work). ``memory_pages``, 512 to 2**31, is the number of
-    pages that all folios may have together; a page takes memory when it is written. ``workingset`` is
-    ``classic`` (active and inactive lists) or ``mglru`` (generations). ``memcg`` is ``v2``, ``v1`` or
-    ``disabled``. ``zswap`` is the name of a compressor, a `swapcore.Zswap`, or None; with None, zswap is off
-    until `ZswapHandle.enabled` is set. ``virtual`` turns on a hidden ghost with a virtual table, in front of
-    all devices that come later; the value is its size, a text with a unit or a number of slots, or True for
-    2**32 - 1 slots, as many as a device can have.
+    (reclaim_work and discard_work run right after the operation that queued them) or ``manual`` (only
+    `run_workers` runs reclaim_work and discard_work). ``memory_pages``, 512 to 2**31, is the number of pages
+    that all folios may have together; a page takes memory when it is written. ``workingset`` is ``classic``
+    (active and inactive lists) or ``mglru`` (generations). ``hierarchy``, of the memory cgroups, is ``v2``,
+    ``v1`` or ``disabled``. ``zswap`` is the name of a compressor, a `swapcore.Zswap`, or None; with None,
+    zswap is off until `ZswapHandle.enabled` is set. ``virtual`` turns on a hidden ghost with a virtual table,
+    in front of all devices that come later; the value is its size, a text with a unit or a number of bytes,
+    or True for 2**32 - 1 slots, as many as a device can have.
 
     ``with Swap() as swap`` removes the hooks at its end and turns each device off that no slot in use keeps
     on; the other devices stay on without an error, because only the holder of a slot can read its page back.
@@ -38,7 +38,8 @@ class Swap:
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        memcg: str = "v2", zswap: str | ZswapOptions | None = None, virtual: bool | str | int | None = None
+        hierarchy: str = "v2", zswap: str | ZswapOptions | None = None,
+        virtual: bool | str | int | None = None
     ) -> Swap: ...
     def __enter__(self) -> Swap: ...
     def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
@@ -118,10 +119,12 @@ class Swap:
         Errors, after which the device is on again: `SwapBusyError` (EBUSY), slots stay in use, or hibernation
         slots pin the device; the exception of ``unuse``. Another error: `EntryGoneError` (ENOENT), the device
         is off already. Releases the GIL."""
-    def resize(self, device: SwapDevice, size: str | int) -> ResizeReport:
+    def resize(
+        self, device: SwapDevice, size: str | int | None = None, *, pages: int | None = None
+    ) -> ResizeReport:
         """Gives a ghost another size in whole clusters. Kernel: none.
 
-        ``size`` is a text with a unit, or a number of slots.
+        The caller passes ``size``, a text with a unit or a number of bytes, or ``pages``, a number of slots.
 
         A device grows at once. A device shrinks once all slots above the new size are free; until then
         ``limit_pages`` keeps allocation below the new size. Errors: EINVAL, bad size, or the device is no
@@ -153,8 +156,8 @@ class Swap:
 
         Errors: `SwapFullError` (ENOSPC), no run of that order; EINVAL, bad order or CPU. Kernel:
         `folio_alloc_swap` followed by unmap and removal from the cache."""
-    def alloc_batch(self, n: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
-        """Hands out up to ``n`` runs in one call, the same runs as ``n`` calls of `alloc`.
+    def alloc_batch(self, nr: int, order: int = 0, *, cpu: int | None = None) -> SwapBatch:
+        """Hands out up to ``nr`` runs in one call, the same runs as ``nr`` calls of `alloc`.
 
         The first failure ends the call, so the batch may be short. A batch of 16,384 slots or more releases
         the GIL; if a signal handler raises during the call, all runs are given back. Errors: EINVAL, bad
@@ -167,7 +170,7 @@ class Swap:
         such device; EINVAL, a slot is bad or beyond its device. Kernel: `swap_put_entries_direct`."""
     def put(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Does the same as `free`; the kernel's word for this operation is "put"."""
-    def free_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
+    def free_batch(self, batch: SwapBatch | Buffer, order: int = 0, *, cpu: int | None = None) -> None:
         """Frees every run of a batch, or of any C-contiguous uint64 buffer of entries; the runs of a buffer
         have ``order``.
 
@@ -175,32 +178,34 @@ class Swap:
         no device. Another error: `EntryGoneError` (ENOENT), a slot is free; then the runs before this slot
         are freed, and the message has the number of the freed runs. A batch of 16,384 slots or more
         releases the GIL."""
-    def put_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
+    def put_batch(self, batch: SwapBatch | Buffer, order: int = 0, *, cpu: int | None = None) -> None:
         """Does the same as `free_batch`; the kernel's word for this operation is "put"."""
     def dup(self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None) -> None:
         """Adds one reference to each of ``nr`` slots (None: the entry's whole run).
 
         Errors, after which nothing has changed: `EntryGoneError` (ENOENT), a slot has no reference; EINVAL, a
         slot is bad or beyond its device; `RefOverflowError` (EOVERFLOW). Kernel: `swap_dup_entry_direct`."""
-    def dup_batch(self, batch: SwapBatch | Buffer, *, order: int = 0, cpu: int | None = None) -> None:
+    def dup_batch(self, batch: SwapBatch | Buffer, order: int = 0, *, cpu: int | None = None) -> None:
         """Adds one reference to every slot of every run.
 
         Errors: the errors of `dup`, after which the runs before the failing run keep their new references. A
         batch of 16,384 slots or more releases the GIL."""
-    def lookup(self, entry: SwpEntry | int) -> SlotInfo:
+    def lookup(self, entry: SwpEntry | int, *, cpu: int | None = None) -> SlotInfo:
         """Returns a snapshot of the state of one slot. Kernel: `swap_table_get`, `swap_swapcount`.
 
         Errors: ENOENT, no such device; EINVAL, the slot is beyond its device."""
-    def lookup_many(self, entries: SwapBatch | Buffer) -> memoryview[int]:
+    def lookup_many(self, entries: SwapBatch | Buffer, *, cpu: int | None = None) -> memoryview[int]:
         """Returns the raw 64-bit table words of many entries, a read-only buffer of uint64.
 
         ``np.asarray(words)`` is a view without a copy.
 
         Errors: the errors of `lookup`. A call with 16,384 entries or more releases the GIL."""
-    def swap_count(self, entry: SwpEntry | int) -> int:
+    def swap_count(self, entry: SwpEntry | int, *, cpu: int | None = None) -> int:
         """Returns the number of references to one slot, with the part in the extend table. Errors: the errors
         of `lookup`. Kernel: `swap_swapcount`."""
-    def zero_batch(self, entry: SwpEntry | int, nr: int | None = None) -> tuple[bool, int]:
+    def zero_batch(
+        self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None
+    ) -> tuple[bool, int]:
         """Returns the zero mark of a slot, and the number of consecutive slots with the same mark.
 
         The count starts with this slot, is at most ``nr`` (None: the entry's run), and ends at the end of the
@@ -208,7 +213,9 @@ class Swap:
 
         The slots of a cluster that was never used have no mark. Errors: ENOENT, no such device; EINVAL.
         Kernel: `swap_zeromap_batch`."""
-    def backing(self, entry: SwpEntry | int, nr: int | None = None) -> BackingInfo:
+    def backing(
+        self, entry: SwpEntry | int, nr: int | None = None, *, cpu: int | None = None
+    ) -> BackingInfo:
         """Returns the place of the page of a slot, and the number of consecutive slots whose pages are in the
         same kind of place.
 
@@ -266,7 +273,7 @@ class Swap:
         for the folio lock. Kernel: `shrink_folio_list` of one folio."""
     def swap_in(
         self, entry: SwpEntry | int, nr: int | None = None, *, orders: int | None = None,
-        cpu: int | None = None, memcg: MemCgroup | None = None
+        memcg: MemCgroup | None = None, cpu: int | None = None
     ) -> Folio:
         """Swaps in the pages of ``nr`` slots (None: the entry's run), drops one reference of each slot, and
         maps the folio.
@@ -289,8 +296,8 @@ class Swap:
         folios before the failing folio are swapped out, and `Folio.entry` of each folio is its first slot.
         Releases the GIL, and looks for signals between folios."""
     def swap_in_batch(
-        self, entries: SwapBatch | Buffer | Sequence[SwpEntry], *, order: int = 0, orders: int | None = None,
-        cpu: int | None = None, memcg: MemCgroup | None = None
+        self, entries: SwapBatch | Buffer | Sequence[SwpEntry], order: int = 0, *, orders: int | None = None,
+        memcg: MemCgroup | None = None, cpu: int | None = None
     ) -> list[Folio]:
         """Swaps in every run of ``entries``, in order, in as few folios as possible; ``order`` is the order
         of the runs in a buffer.
@@ -339,19 +346,21 @@ class Swap:
         Errors: `SwapFullError` (ENOSPC); `AlreadyCachedError` (EEXIST); `MemoryError`, the charge was
         refused; `SwapBusyError` (EBUSY), the folio is locked; EINVAL, the folio is of another subsystem.
         Releases the GIL. Kernel: `folio_alloc_swap`; differs: the call takes the folio lock itself."""
-    def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:
+    def folio_dup_swap(self, folio: Folio, page: int | None = None, *, cpu: int | None = None) -> None:
         """Adds one reference to each slot of a cached folio, or to the slot of one page.
 
         Errors: EINVAL, the folio is not cached, or has no such page; `SwapBusyError` (EBUSY);
         `RefOverflowError` (EOVERFLOW). Kernel: `folio_dup_swap`; differs: the call takes the folio lock
         itself."""
-    def folio_put_swap(self, folio: Folio, page: int | None = None) -> None:
+    def folio_put_swap(self, folio: Folio, page: int | None = None, *, cpu: int | None = None) -> None:
         """Drops one reference of each slot of a cached folio, or of the slot of one page; frees no slot.
 
         Errors: `EntryGoneError` (ENOENT), a count is 0, and nothing has changed; EINVAL, the folio is not
         cached, or has no such page; `SwapBusyError` (EBUSY). Kernel: `folio_put_swap`; differs: the call
         takes the folio lock itself."""
-    def swap_cache_add_folio(self, folio: Folio, entry: SwpEntry | int) -> None:
+    def swap_cache_add_folio(
+        self, folio: Folio, entry: SwpEntry | int, *, cpu: int | None = None
+    ) -> None:
         """Puts an uncached folio into the swap cache over swapped-out slots, as a swap-in does; the folio's
         data stays the same.
 
@@ -370,7 +379,7 @@ class Swap:
 
         Errors: `SwapBusyError` (EBUSY), the folio is locked; EINVAL, the folio is of another subsystem.
         Kernel: `folio_free_swap`."""
-    def folio_at(self, entry: SwpEntry | int) -> Folio | None:
+    def folio_at(self, entry: SwpEntry | int, *, cpu: int | None = None) -> Folio | None:
         """Returns an unmapped handle of the folio that caches a slot, or None if no folio caches the slot.
 
         Errors: the errors of `lookup`. Kernel: `swap_cache_get_folio`."""
@@ -400,13 +409,13 @@ class Swap:
         group's. Errors: EINVAL, memcg is disabled, or a set is out of range. Kernel: ``vm.swappiness``."""
     @swappiness.setter
     def swappiness(self, swappiness: int) -> None: ...
-    def mm(self, memcg: MemCgroup | None = None) -> Mm:
+    def mm(self, *, memcg: MemCgroup | None = None) -> Mm:
         """Makes an empty address space of a task in ``memcg`` (None: root); the group cannot be removed while
         the address space exists.
 
         Errors: ENODEV, the group is removed; EINVAL, the group is of another subsystem. Kernel:
         `mm_alloc`."""
-    def shmem(self, nr_pages: int, *, order: int = 0) -> Shmem:
+    def shmem(self, nr_pages: int, order: int = 0) -> Shmem:
         """Makes a file in memory of ``nr_pages`` holes, 1 to 2**28, which tasks of several groups can share.
 
         ``order`` is the order of the folio that a first touch makes where such a folio fits in the file; 9
@@ -426,9 +435,9 @@ class Swap:
 
         A slot that a folio caches has an owner only if the switch ``owner_store`` keeps owners outside the
         table entries. Errors: the errors of `lookup`."""
-    def swap_ages(self, group: MemCgroup) -> memoryview[int]:
-        """Returns the age of each evicted slot of a group: the number of pages that were evicted or became
-        active since the eviction.
+    def swap_ages(self, *, memcg: MemCgroup | None = None) -> memoryview[int]:
+        """Returns the age of each evicted slot of a group (None: root): the number of pages that were evicted
+        or became active since the eviction.
 
         The ages are a read-only buffer of uint64 in no order; ``np.asarray(ages)`` is a view without a copy.
         With ``mglru`` all ages are 0. Errors: EINVAL. Releases the GIL. Kernel: the distance that

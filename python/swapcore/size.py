@@ -13,35 +13,84 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
-    "DEFAULT_MEMORY_PAGES",
+    "DEFAULT_MEMORY",
     "PAGES_MAX",
     "PAGES_MIN",
-    "memory_pages",
+    "amount_in_pages",
+    "ghost_pages",
+    "parse_limit",
     "parse_size",
+    "size_in_bytes",
     "size_in_pages",
     "usable_pages",
     "uuid_bytes",
 ]
 
-_UNIT_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_UNITS = "KMGTPE"
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_SIZE = r"\s*(\d+)(?:\s*|(\.\d+)?\s*([KMGT])(?:iB)?)\s*"
+_SIZE = rf"\s*(0x[0-9a-f]++|\d+)(?:\s*|(\.\d+)?\s*([{_UNITS}])(?:iB)?)\s*"
 
 PAGES_MIN = 2
 """Smallest size of a device in slots: the header page and one slot."""
 PAGES_MAX = 2**32 - 1
 """Largest size of a device in slots, because the kernel's `swap_info_struct.max` is an unsigned 32-bit
 count."""
-DEFAULT_MEMORY_PAGES = 1 << 22
-"""Default memory of a subsystem in pages: 16 GiB."""
+DEFAULT_MEMORY = "16G"
+"""Default memory of a subsystem."""
+
+
+def size_in_bytes(size: str | int) -> int:
+    """Converts a size, which need not be whole pages, into bytes.
+
+    Args:
+        size: The size, in the forms of `parse_size`.
+
+    Returns:
+        The size in bytes. The size of a number with a fraction is rounded down to whole pages.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not a size.
+    """
+    if not isinstance(size, str):
+        size_bytes = operator.index(size)
+        if size_bytes < 0:
+            raise invalid(f"size {size!r} is under the least, 0")
+        return size_bytes
+    # The pattern is compiled here, because compiling it at import would slow `import swapcore`. `re`
+    # caches the compiled pattern.
+    match = re.fullmatch(_SIZE, size, re.ASCII | re.IGNORECASE)
+    if match is None:
+        raise invalid(
+            f"size {size!r} is not a number with an optional unit K, M, G, T, P or E, also KiB, MiB, GiB, "
+            "TiB, PiB or EiB; a fraction needs a unit"
+        )
+    number, fraction, unit = match.groups()
+    shift = 10 * (_UNITS.index(unit.upper()) + 1) if unit else 0
+    if not fraction:
+        return _whole_number(size, number) << shift
+    if not number.isdecimal():
+        raise invalid(f"size {size!r} has a fraction, so its number must be decimal")
+    fraction_bytes: int = (int(number + fraction[1:]) << shift) // 10 ** len(fraction[1:])
+    return fraction_bytes - fraction_bytes % _core.PAGE_SIZE
+
+
+def _whole_number(size: str, number: str) -> int:
+    """Reads a number as the kernel does: ``0x`` begins a hexadecimal number, any other 0 an octal number."""
+    if not number.isdecimal():
+        return int(number, 16)
+    try:
+        return int(number, 8 if number[0] == "0" else 10)
+    except ValueError:
+        raise invalid(f"size {size!r} begins with 0, so its digits must be octal, 0 to 7") from None
 
 
 def parse_size(size: str | int) -> int:
     """Converts a size such as ``"16G"``, ``"16GiB"``, ``"11.5G"``, ``"8192"`` or an int into bytes.
 
-    Units are binary: K or KiB, M or MiB, G or GiB, T or TiB are 2**10, 2**20, 2**30, 2**40 bytes; a bare
-    number is bytes. A number with a
-    fraction needs a unit, and its size is rounded down to whole pages, because listings print rounded sizes.
+    Units are binary: K or KiB, M or MiB, G or GiB, T or TiB, P or PiB, E or EiB are 2**10, 2**20, 2**30,
+    2**40, 2**50, 2**60 bytes; a bare number is bytes. As in the kernel, ``"0x1000"`` is hexadecimal, and
+    another number that begins with 0 is octal. A number with a fraction needs a unit, and its size is rounded
+    down to whole pages, because listings print rounded sizes.
 
     Args:
         size: The size, a multiple of the page size.
@@ -52,28 +101,26 @@ def parse_size(size: str | int) -> int:
     Raises:
         InvalidArgumentError: EINVAL; not a size, or not whole pages.
     """
-    if isinstance(size, str):
-        # The pattern is compiled here, because compiling it at import would slow `import swapcore`. `re`
-        # caches the compiled pattern.
-        match = re.fullmatch(_SIZE, size, re.ASCII | re.IGNORECASE)
-        if match is None:
-            raise invalid(
-                f"size {size!r} is not a number with an optional unit K, M, G or T, also KiB, MiB, GiB or "
-                "TiB; a fraction needs a unit"
-            )
-        number, fraction, unit = match.groups()
-        shift = _UNIT_SHIFT[(unit or "").upper()]
-        size_bytes = int(number) << shift
-        if fraction:
-            fraction_bytes = (int(fraction[1:]) << shift) // 10 ** len(fraction[1:])
-            size_bytes += fraction_bytes - (size_bytes + fraction_bytes) % _core.PAGE_SIZE
-    else:
-        size_bytes = operator.index(size)
-    if size_bytes < 0:
-        raise invalid(f"size {size!r} is under the least, 0")
+    size_bytes = size_in_bytes(size)
     if size_bytes % _core.PAGE_SIZE:
         raise invalid(f"size {size!r} is not a multiple of the page size, {_core.PAGE_SIZE} bytes")
     return size_bytes
+
+
+def parse_limit(limit: str | int) -> int:
+    """Converts a limit of a group into bytes, rounded down to pages, as the kernel's counters round limits.
+
+    Args:
+        limit: The limit, in the forms of `parse_size`, but not only whole pages: a limit of 1 is 0.
+
+    Returns:
+        The limit in bytes.
+
+    Raises:
+        InvalidArgumentError: EINVAL; not a size.
+    """
+    limit_bytes = size_in_bytes(limit)
+    return limit_bytes - limit_bytes % _core.PAGE_SIZE
 
 
 def size_in_pages(size: str | int | None, pages: int | None) -> int:
@@ -89,27 +136,45 @@ def size_in_pages(size: str | int | None, pages: int | None) -> int:
     Raises:
         InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
     """
-    if (size is None) == (pages is None):
-        raise invalid(f"give either size or pages, not {'both' if pages is not None else 'neither'}")
-    slots = parse_size(size) // _core.PAGE_SIZE if size is not None else operator.index(pages or 0)
+    slots = amount_in_pages(size, pages)
     if not PAGES_MIN <= slots <= PAGES_MAX:
         raise invalid(f"size {slots} pages is outside {PAGES_MIN}..={PAGES_MAX} pages")
     return slots
 
 
-def memory_pages(memory: str | int) -> int:
-    """Converts an amount of memory, or the size of a ghost, into pages.
+def ghost_pages(size: str | int | None, pages: int | None) -> int:
+    """Converts the size of a ghost, given in one of two ways, into pages.
 
     Args:
-        memory: The amount, as text with a unit, see `parse_size`, or as a number of pages.
+        size: Size with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
+        pages: Size in slots, header included.
+
+    Returns:
+        The size in slots, header included; 2**32 slots become `PAGES_MAX`, see `usable_pages`.
+
+    Raises:
+        InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
+    """
+    slots = usable_pages(amount_in_pages(size, pages))
+    return size_in_pages(None, slots)
+
+
+def amount_in_pages(size: str | int | None, pages: int | None) -> int:
+    """Converts an amount of memory, given in one of two ways, into pages.
+
+    Args:
+        size: The amount with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
+        pages: The amount in pages.
 
     Returns:
         The amount in pages. The code that uses the amount checks the range.
 
     Raises:
-        InvalidArgumentError: EINVAL; not a size, or not whole pages.
+        InvalidArgumentError: EINVAL; no amount, two amounts, or not whole pages.
     """
-    return parse_size(memory) // _core.PAGE_SIZE if isinstance(memory, str) else operator.index(memory)
+    if (size is None) == (pages is None):
+        raise invalid(f"give either size or pages, not {'both' if pages is not None else 'neither'}")
+    return parse_size(size) // _core.PAGE_SIZE if size is not None else operator.index(pages or 0)
 
 
 def usable_pages(pages: int) -> int:

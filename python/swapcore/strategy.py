@@ -25,7 +25,8 @@ class AllocatorStrategy(Protocol):
     """Lists the members that an allocator written in Python must have.
 
     The package builds the allocator as ``Cls(size_pages=..., nr_cpus=...)``. Slots are numbered
-    1..size_pages - 1. Slot 0 holds the swap header and is never handed out.
+    1..size_pages - 1. Slot 0 holds the swap header and is never handed out. The core passes arguments by
+    place, so an allocator can name them as it likes.
 
     Attributes:
         name: The allocator's name in tables.
@@ -38,10 +39,10 @@ class AllocatorStrategy(Protocol):
     def __init__(self, *, size_pages: int, nr_cpus: int) -> None:
         """Starts with an empty device of ``size_pages`` slots, header included."""
 
-    def alloc(self, order: int, cpu: int) -> int:
+    def alloc(self, order: int, cpu: int, /) -> int:
         """Returns the first slot of a free, aligned run of ``1 << order`` slots, or -1 without room."""
 
-    def free(self, slot: int, nr: int, cpu: int) -> None:
+    def free(self, slot: int, nr: int, cpu: int, /) -> None:
         """Takes back the ``nr`` slots from ``slot`` on; the slots may be a part of an allocated run."""
 
 
@@ -51,10 +52,10 @@ class BatchedStrategy(AllocatorStrategy, Protocol):
     The batched methods save time, because a call from Rust into Python takes longer than most allocations.
     """
 
-    def alloc_batch(self, n: int, order: int, cpu: int) -> Sequence[int]:
-        """Returns the first slots of up to ``n`` runs, fewer if there is no room for more."""
+    def alloc_batch(self, nr: int, order: int, cpu: int, /) -> Sequence[int]:
+        """Returns the first slots of up to ``nr`` runs, fewer if there is no room for more."""
 
-    def free_batch(self, slots: Iterable[int], nr: int, cpu: int) -> None:
+    def free_batch(self, slots: Iterable[int], nr: int, cpu: int, /) -> None:
         """Takes back ``nr`` consecutive slots for each first slot in ``slots``."""
 
     def memory(self) -> dict[str, int]:

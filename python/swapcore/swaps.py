@@ -51,7 +51,8 @@ def swaps(swap: Swap) -> list[dict[str, Any]]:
 
     Returns:
         ``name``, ``type`` (``partition``, ``file`` or ``ghost``), ``size_bytes`` (None for a device that is
-        not counted in the totals), ``used_bytes`` and ``prio`` of each device, in the order of their types.
+        not counted in the totals), ``used_bytes`` and ``priority`` of each device, in the order of their
+        types.
     """
     shown = [device for device in swap.devices if device.visibility != "hidden"]
     return [
@@ -60,7 +61,7 @@ def swaps(swap: Swap) -> list[dict[str, Any]]:
             "type": device.kind,
             "size_bytes": None if device.visibility == "listed" else device.pages * PAGE_SIZE,
             "used_bytes": device.inuse_pages * PAGE_SIZE,
-            "prio": device.prio,
+            "priority": device.priority,
         }
         for device in sorted(shown, key=lambda device: device.type)
     ]
@@ -78,7 +79,7 @@ def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
         "TYPE": lambda row: row["type"],
         "SIZE": lambda row: report.format_limit(row["size_bytes"]),
         "USED": lambda row: report.format_size(row["used_bytes"]),
-        "PRIO": lambda row: str(row["prio"]),
+        "PRIO": lambda row: str(row["priority"]),
     }
     report.print_columns(columns, swaps(swap), file=file, nr_left=2)
 

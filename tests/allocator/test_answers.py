@@ -70,13 +70,13 @@ def test_words_and_ages_are_arrays_of_uint64() -> None:
     swap = sc.Swap()
     swap.swapon(sc.Ram("16M"))
     group = swap.memcg.create("group")
-    assert np.asarray(swap.swap_ages(group)).dtype == np.uint64
+    assert np.asarray(swap.swap_ages(memcg=group)).dtype == np.uint64
     batch = swap.alloc_batch(3)
     entry = swap.swap_out(swap.folio(data=b"x", memcg=group))
     words = np.asarray(swap.lookup_many(batch))
     assert words.dtype == np.uint64
     assert words.tolist() == [swap.lookup(entry)["word"] for entry in batch]
-    assert np.asarray(swap.swap_ages(group)).tolist() == [1]
+    assert np.asarray(swap.swap_ages(memcg=group)).tolist() == [1]
     swap.free(entry)
     swap.free_batch(batch)
     swap.check()
@@ -84,7 +84,7 @@ def test_words_and_ages_are_arrays_of_uint64() -> None:
 
 def test_numbers_of_clusters_and_slots_have_the_names_of_their_lists_and_states() -> None:
     swap = sc.Swap(workers="manual")
-    device = swap.swapon(sc.Null("64M", can_discard=True), discard="pages")
+    device = swap.swapon(sc.Null("64M", is_discardable=True), discard="pages")
     batch = [swap.alloc(cpu=0) for _ in range(512 * 20)]
     for entry in [*batch[: 512 * 3], *batch[512 * 5 : 512 * 6 : 2], *batch[512 * 7 : 512 * 9]]:
         swap.free(entry)
@@ -147,7 +147,7 @@ def test_flags_of_a_device_are_an_enum_and_the_texts_of_their_names() -> None:
     assert sc.SwpFlag.SYNCHRONOUS_IO in device.flags
     assert "SWP_SYNCHRONOUS_IO" in device.flags
     assert sc.SwpFlag.GHOST not in device.flags
-    ghost = swap.swapon(sc.Ghost("1M", virtual_table=True))
+    ghost = swap.swapon(sc.Ghost("1M", is_virtual=True))
     assert {sc.SwpFlag.GHOST, sc.SwpFlag.VIRTUAL} <= set(ghost.flags)
     swap.check()
 
@@ -156,11 +156,11 @@ STORES = ["shadow", "array", "cluster_table", "trampoline"]
 
 
 @pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("memcg", ["v1", "v2"])
-def test_lookup_names_the_group_that_owns_the_slot(memcg: str, store: str) -> None:
-    if memcg == "v1" and store == "trampoline":
+@pytest.mark.parametrize("hierarchy", ["v1", "v2"])
+def test_lookup_names_the_group_that_owns_the_slot(hierarchy: str, store: str) -> None:
+    if hierarchy == "v1" and store == "trampoline":
         pytest.skip("v1 has no trampoline")
-    swap = sc.Swap(memcg=memcg, switches={"owner_store": store})
+    swap = sc.Swap(hierarchy=hierarchy, switches={"owner_store": store})
     swap.swapon(sc.Ram("16M"))
     group = swap.memcg.create("group")
     folio = swap.folio(data=b"x", memcg=group)
@@ -185,14 +185,14 @@ def test_a_removed_group_still_owns_its_slots_and_without_memcg_nobody_does() ->
     assert swap.lookup(entry)["memcg"] == group
     swap.free(entry)
     swap.check()
-    swap = sc.Swap(memcg="disabled")
+    swap = sc.Swap(hierarchy="disabled")
     swap.swapon(sc.Ram("1M"))
     assert swap.lookup(swap.swap_out(swap.folio(data=b"x")))["memcg"] is None
 
 
 def test_the_owner_of_a_virtual_slot_is_shown_at_the_virtual_slot() -> None:
     swap = sc.Swap()
-    swap.swapon(sc.Ghost("1G", virtual_table=True))
+    swap.swapon(sc.Ghost("1G", is_virtual=True))
     swap.swapon(sc.Ram("1M"))
     group = swap.memcg.create("group")
     entry = swap.swap_out(swap.folio(data=b"x", memcg=group))

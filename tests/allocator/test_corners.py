@@ -100,7 +100,7 @@ def test_batch_that_takes_everything_still_fails_once(side_with: SideWith) -> No
 
 
 def test_inline_discard_follows_a_folio_leaving_the_cache(side_with: SideWith) -> None:
-    side = side_with(Disk(2048, can_discard=True))
+    side = side_with(Disk(2048, is_discardable=True))
     side.folio_alloc_swap(0, 0)
     side.on_folio("folio_free_swap", 0)
     assert free_clusters(side) == [2, 3, 1]
@@ -110,7 +110,7 @@ def test_inline_discard_follows_a_folio_leaving_the_cache(side_with: SideWith) -
 
 
 def test_inline_discard_follows_a_failing_allocation(side_with: SideWith) -> None:
-    side = side_with(Disk(1024, priority=5, can_discard=True))
+    side = side_with(Disk(1024, priority=5, is_discardable=True))
     side.folio_alloc_swap(9, 0)
     side.alloc_batch(500, 0, 0)
     assert side.swap.vm_swap_full
@@ -122,7 +122,7 @@ def test_inline_discard_follows_a_failing_allocation(side_with: SideWith) -> Non
 
 @newest_alone
 def test_pending_discards_run_in_the_order_of_swapon_among_equals(side_with: SideWith) -> None:
-    disk = Disk(1024, priority=5, can_discard=True)
+    disk = Disk(1024, priority=5, is_discardable=True)
     side = side_with(Disk(1024, priority=5), disk, workers="manual")
     side.swapoff(0)
     side.swapon(disk)  # the device gets swap type 0 again, but is behind type 1 in the list of devices
@@ -191,7 +191,7 @@ def test_automatic_priorities_move_up_when_a_device_leaves(side_with: SideWith, 
     side.swapon(Disk(700))
     side.swapoff(0)
     side.swapon(Disk(20))
-    prios = {device.type: device.prio for device in side.swap.devices}
+    prios = {device.type: device.priority for device in side.swap.devices}
     assert prios == ({2: -2, 1: -3, 0: -4} if profile == "v618" else {2: -1, 1: -1, 0: -1})
     side.alloc_batch(5000, 0, 0)
 

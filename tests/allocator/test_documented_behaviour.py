@@ -33,7 +33,7 @@ def test_swapoff_asks_unuse_at_most_sixteen_times_for_a_slot(swap: sc.Swap) -> N
 
 
 def test_move_backing_to_a_ghost_is_einval_and_to_a_device_that_is_off_enoent(swap: sc.Swap) -> None:
-    ghost = swap.swapon(sc.Ghost("64M", virtual_table=True), priority=2)
+    ghost = swap.swapon(sc.Ghost("64M", is_virtual=True), priority=2)
     off = swap.swapon(sc.Ram("16M"), priority=1)
     swap.swapon(sc.Ram("16M"), priority=0)
     swap.swapoff(off)
@@ -91,7 +91,7 @@ def test_the_doc_of_switches_names_every_switch_and_its_word(profile: str) -> No
 
 def test_error_texts_name_the_thing_that_is_wrong() -> None:
     swap = sc.Swap(zswap="lz4")
-    ghost = swap.swapon(sc.Ghost("64M", virtual_table=True))
+    ghost = swap.swapon(sc.Ghost("64M", is_virtual=True))
     disk = swap.swapon(sc.Ram("16M"))
 
     def text_of(call: Callable[[], object], errno_wanted: int) -> str:

@@ -412,7 +412,7 @@ def test_idle_cached_slot_has_no_reference_to_add_or_take(swap: Swap) -> None:
 def test_folio_under_writeback_stays_cached(swap: Swap) -> None:
     folio = swap.folio()
     swap.folio_alloc_swap(folio, cpu=0)
-    folio.writeback = True
+    folio.is_writeback = True
     with refused(swap, SwapBusyError):
         swap.swap_cache_del_folio(folio)
     before = state(swap)

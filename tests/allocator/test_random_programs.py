@@ -45,7 +45,7 @@ def random_disk(rng: random.Random) -> Disk:
         rng.choice([None, 0, 5, 5, 7]),
         is_rotational=rng.random() < 0.2,
         is_block_device=is_block_device,
-        can_discard=rng.random() < 0.35,
+        is_discardable=rng.random() < 0.35,
     )
 
 
@@ -247,7 +247,7 @@ disks = st.builds(
     priority=st.sampled_from([None, 0, 5]),
     is_rotational=st.booleans(),
     is_block_device=st.sampled_from([True, True, True, False]),
-    can_discard=st.booleans(),
+    is_discardable=st.booleans(),
 )
 cpus = st.integers(0, 1)
 orders = st.one_of(st.just(0), st.integers(0, MAX_ORDER))

@@ -323,7 +323,7 @@ def test_e9_scan_takes_idle_cached_slots_when_swap_is_half_full(machine: Machine
     assert take(swap, 3) == [50, 51, 56]
     assert swap.devices[0].inuse_pages == 2047 - 4, "slot 56 drops its order-2 folio; slot 100 is free"
     assert [folio.entry for folio in folios] == [None, None, None]
-    assert all(folio.dirty for folio in folios)
+    assert all(folio.is_dirty for folio in folios)
     assert fill(swap) == [57, 58, 59, 100]
 
 
@@ -353,7 +353,7 @@ def test_e10_reclaim_work_empties_full_clusters_of_cached_slots(machine: Machine
 
 def discarding(machine: Machine) -> Swap:
     """Makes a subsystem with one device of five clusters, which discards each cluster that becomes empty."""
-    return machine(Null(pages=2560, can_discard=True), discard="pages")
+    return machine(Null(pages=2560, is_discardable=True), discard="pages")
 
 
 def test_e11_emptied_cluster_waits_for_its_discard(machine: Machine) -> None:

@@ -152,7 +152,7 @@ def test_oracle_json_has_summary_and_cases(capsys: Capture, tmp_path: Path) -> N
     paths = [oracle_case(tmp_path, first_slot=slot) for slot in (1, 2)]
     data = json_of(capsys, "oracle", *paths, code=1)
     assert (data["summary"]["cases"], data["summary"]["cases_agreed"]) == (2, 1)
-    assert [case["ok"] for case in data["cases"]] == [True, False]
+    assert [case["is_agreed"] for case in data["cases"]] == [True, False]
     assert data["cases"][1]["divergence"]["line"] == 3
 
 

@@ -89,7 +89,7 @@ def test_a_removed_group_keeps_its_limits() -> None:
 def test_a_child_process_starts_in_the_group_of_its_parent() -> None:
     swap = machine()
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
-    mm = swap.mm(a)
+    mm = swap.mm(memcg=a)
     child = mm.fork()
     mm.memcg = b
     assert (mm.memcg, child.memcg, mm.fork().memcg) == (b, a, b)
@@ -103,7 +103,7 @@ def test_a_group_with_tasks_may_have_groups_below() -> None:
     """The kernel forbids tasks in a group whose children have the memory controller; swapcore allows them."""
     swap = machine()
     p = swap.memcg.create("p")
-    mm = swap.mm(p)
+    mm = swap.mm(memcg=p)
     c = p.create("c")
     assert (mm.memcg, p.children) == (p, [c])
     swap.check()

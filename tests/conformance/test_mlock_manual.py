@@ -10,7 +10,7 @@ PAGE = sc.PAGE_SIZE
 
 def locked(swap: sc.Swap, group: sc.MemCgroup, nr_pages: int) -> tuple[sc.Mm, int]:
     """Maps locked pages in a group and writes the number of each page into the page."""
-    mm = swap.mm(group)
+    mm = swap.mm(memcg=group)
     first = mm.mmap(nr_pages, is_locked=True)
     for page in range(nr_pages):
         mm.write((first + page) * PAGE, b"page %05d" % page)
@@ -38,7 +38,7 @@ def scene() -> tuple[sc.Swap, sc.MemCgroup]:
 
 def test_a_locked_range_is_not_populated_by_the_lock(scene: tuple[sc.Swap, sc.MemCgroup]) -> None:
     swap, group = scene
-    mm = swap.mm(group)
+    mm = swap.mm(memcg=group)
     first = mm.mmap(64, is_locked=True)
     assert (mm.resident_pages, unevictable_pages(group)) == (0, 0)
     mm.write((first + 5) * PAGE, b"x")
@@ -136,7 +136,7 @@ def test_the_end_of_a_task_removes_its_locks(scene: tuple[sc.Swap, sc.MemCgroup]
 
 def test_a_lock_covers_whole_pages_of_its_mapping_alone(scene: tuple[sc.Swap, sc.MemCgroup]) -> None:
     swap, group = scene
-    mm = swap.mm(group)
+    mm = swap.mm(memcg=group)
     before, inside, after = mm.mmap(8), mm.mmap(8, is_locked=True), mm.mmap(8)
     for first in (before, inside, after):
         mm.write(first * PAGE + 17, b"x" * (8 * PAGE - 17))
@@ -148,8 +148,8 @@ def test_a_lock_covers_whole_pages_of_its_mapping_alone(scene: tuple[sc.Swap, sc
 
 def test_a_locked_page_of_a_large_folio_stays(scene: tuple[sc.Swap, sc.MemCgroup]) -> None:
     swap, group = scene
-    mm = swap.mm(group)
-    first = mm.mmap(16, anon_order=4, is_locked=True)
+    mm = swap.mm(memcg=group)
+    first = mm.mmap(16, order=4, is_locked=True)
     mm.write(first * PAGE, b"x" * (16 * PAGE))
     reclaim_all(group)
     assert (mm.resident_pages, mm.swapped_pages) == (16, 0)

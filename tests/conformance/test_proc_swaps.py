@@ -18,12 +18,12 @@ def test_each_device_that_is_on_has_a_row_in_the_order_of_types(swap: sc.Swap) -
     assert swaps(swap) == []
     for priority in (1, 3, 2):
         swap.swapon(sc.Null("1M"), priority=priority)
-    assert [row["prio"] for row in swaps(swap)] == [1, 3, 2]
+    assert [row["priority"] for row in swaps(swap)] == [1, 3, 2]
     first = next(device for device in swap.devices if device.type == 0)
     swap.swapoff(first)
-    assert [row["prio"] for row in swaps(swap)] == [3, 2]
+    assert [row["priority"] for row in swaps(swap)] == [3, 2]
     swap.swapon(sc.Null("1M"), priority=9)
-    assert [row["prio"] for row in swaps(swap)] == [9, 3, 2], "the free type is used again"
+    assert [row["priority"] for row in swaps(swap)] == [9, 3, 2], "the free type is used again"
 
 
 def test_the_size_is_without_header_and_bad_pages(swap: sc.Swap) -> None:

@@ -64,16 +64,16 @@ def test_a_chosen_priority_is_above_all_defaults_and_a_higher_number_comes_first
     chosen = {swap.swapon(sc.Null("1M"), priority=priority).type: priority for priority in (0, 32767, 5)}
     for _ in range(3):
         swap.swapon(sc.Null("1M"))
-    assert {device.type: device.prio for device in swap.devices if device.type in chosen} == chosen
-    assert [device.prio for device in swap.devices][:3] == [32767, 5, 0]
-    assert all(device.prio < 0 for device in swap.devices[3:])
+    assert {device.type: device.priority for device in swap.devices if device.type in chosen} == chosen
+    assert [device.priority for device in swap.devices][:3] == [32767, 5, 0]
+    assert all(device.priority < 0 for device in swap.devices[3:])
     swap.check()
 
 
 @pytest.mark.parametrize(("profile", "prios"), [("v618", [-2, -3, -4]), ("newest", [-1, -1, -1])])
 def test_newer_devices_with_a_default_priority_are_lower_up_to_618(profile: str, prios: list[int]) -> None:
     swap = sc.Swap(profile=profile)
-    assert [swap.swapon(sc.Null("1M")).prio for _ in range(3)] == prios
+    assert [swap.swapon(sc.Null("1M")).priority for _ in range(3)] == prios
     swap.check()
 
 
@@ -124,7 +124,7 @@ def test_each_discard_policy_discards_what_it_says(
         file.write(b"x" * (1023 * PAGE))
     swap = sc.Swap()
     storage = sc.File(path)
-    if not storage.storage.can_discard:
+    if not storage.storage.is_discardable:
         pytest.skip("the file system has no hole punching")
     swap.swapon(storage, discard=discard)
     data = path.read_bytes()
@@ -140,7 +140,7 @@ def test_each_discard_policy_discards_what_it_says(
 
 @pytest.mark.parametrize("discard", ["once", "pages", "both"])
 def test_a_discard_policy_is_ignored_where_the_device_has_no_discards(swap: sc.Swap, discard: str) -> None:
-    device = swap.swapon(sc.Null("4M", can_discard=False), discard=discard)
+    device = swap.swapon(sc.Null("4M", is_discardable=False), discard=discard)
     assert not any("DISCARD" in flag for flag in device.flags)
     swap.free_batch(swap.alloc_batch(device.pages))
     assert (swap.stats()["discarded_clusters"], swap.stats()["discard_errors"]) == (0, 0)
@@ -148,7 +148,7 @@ def test_a_discard_policy_is_ignored_where_the_device_has_no_discards(swap: sc.S
 
 def test_a_freed_slot_is_discarded_before_its_reuse(swap: sc.Swap, tmp_path: Path) -> None:
     file = sc.File.create(tmp_path / "swap", "4M")
-    if not file.storage.can_discard:
+    if not file.storage.is_discardable:
         pytest.skip("the file system has no hole punching")
     device = swap.swapon(file, discard="pages")
     entries = [swap.swap_out(swap.folio(data=b"old")) for _ in range(device.pages)]

@@ -197,7 +197,7 @@ def test_pages_of_zeros_cost_no_memory_and_pages_of_another_byte_are_compressed(
     swap = machine()
     zeros, ones = out(swap, bytes(PAGE)), out(swap, b"\1" * PAGE)
     assert zswap_stats(swap, "stored_pages") == [1]
-    assert (swap.lookup(zeros)["zero"], swap.backing(ones)["type"]) == (True, "zswap")
+    assert (swap.lookup(zeros)["is_zero"], swap.backing(ones)["type"]) == (True, "zswap")
     assert swap.zswap.pools()[0]["compressed_bytes"] < 64
     assert [swap.swap_in(entry).read() for entry in (zeros, ones)] == [bytes(PAGE), b"\1" * PAGE]
     swap.check()
@@ -214,7 +214,7 @@ def test_writeback_0_keeps_the_pages_of_a_group_off_the_devices() -> None:
         assert errno_of(swap.swap_out, incompressible) == errno.ENOSPC
         assert zswap_stats(swap, "reject_compress_poor") == [tries], "each try compresses the page again"
     assert incompressible.is_resident
-    assert errno_of(swap.zswap.shrink, a) == errno.ENOENT
+    assert errno_of(swap.zswap.shrink, memcg=a) == errno.ENOENT
     assert swap.zswap.shrink_worker() == 0
     assert {swap.backing(entry)["type"] for entry in entries} == {"zswap"}
     assert swap.stats()["pswpout"] == 0
@@ -227,7 +227,7 @@ def test_writeback_0_keeps_the_pages_of_a_group_off_the_devices() -> None:
 def test_writeback_0_has_no_effect_while_zswap_is_disabled(has_table: bool) -> None:
     swap = sc.Swap(switches={"memcg_stock": "off"})
     if has_table:
-        swap.swapon(sc.Ghost(4096, virtual_table=True))
+        swap.swapon(sc.Ghost(pages=4096, is_virtual=True))
     swap.swapon(file_storage(2048))
     p = swap.memcg.create("p", memory_zswap_writeback=0)
     a = p.create("a", memory_zswap_writeback=0)

@@ -259,7 +259,7 @@ def test_a_failed_fault_raises_its_errno_and_the_array_comes_back() -> None:
 
 def test_a_limit_that_refuses_is_a_memory_error(swap: sc.Swap) -> None:
     group = swap.memcg.create("group", memory_max="1M", swap_max="1M")
-    array = swap.mm(group).array((16, 1 << 18), "u1")
+    array = swap.mm(memcg=group).array((16, 1 << 18), "u1")
     with pytest.raises(MemoryError):
         array.fill(1)
     group.memory_swap_max = "max"
@@ -269,7 +269,7 @@ def test_a_limit_that_refuses_is_a_memory_error(swap: sc.Swap) -> None:
 
 def test_a_sum_and_an_update_under_a_limit_equal_those_of_a_memmap(swap: sc.Swap, tmp_path: Any) -> None:  # noqa: ANN401
     group = swap.memcg.create("group", memory_max="1M")
-    array = swap.mm(group).array(1 << 19)  # 4 MiB
+    array = swap.mm(memcg=group).array(1 << 19)  # 4 MiB
     mapped = np.memmap(tmp_path / "data", np.float64, "w+", shape=array.shape)
     for target in (array, mapped):
         target[:] = np.arange(1 << 19) % 1000
@@ -285,7 +285,7 @@ def test_a_sum_and_an_update_under_a_limit_equal_those_of_a_memmap(swap: sc.Swap
 
 def test_threads_update_their_own_rows(swap: sc.Swap) -> None:
     group = swap.memcg.create("group", memory_max="1M")
-    array = swap.mm(group).array((4, 100_000), "u4")
+    array = swap.mm(memcg=group).array((4, 100_000), "u4")
 
     def work(number: int) -> None:
         for _ in range(5):

@@ -28,7 +28,7 @@ def test_new_folio_is_zeros_dirty_and_nobody_elses(swap: sc.Swap) -> None:
     folio = swap.folio(order=3)
     assert (folio.order, folio.nr_pages, len(folio)) == (3, 8, 8 * PAGE)
     assert folio.read() == bytes(8 * PAGE)
-    assert (folio.dirty, folio.uptodate, folio.locked, folio.writeback, folio.mapped) == (
+    assert (folio.is_dirty, folio.is_uptodate, folio.is_locked, folio.is_writeback, folio.is_mapped) == (
         True,
         True,
         False,
@@ -86,9 +86,9 @@ def test_bytes_beyond_the_folio_are_refused(swap: sc.Swap, call: Callable[[sc.Fo
 def test_write_dirties_what_swap_in_made_clean(swap: sc.Swap) -> None:
     swap.swapon(sc.Faulty(sc.Ram("1M")), priority=9)
     folio = swap.swap_in(swap.swap_out(swap.folio(data=b"a")))
-    folio.dirty = False
+    folio.is_dirty = False
     folio.write(b"b")
-    assert folio.dirty
+    assert folio.is_dirty
 
 
 def test_numpy_view_is_the_memory_itself(swap: sc.Swap) -> None:
@@ -156,7 +156,7 @@ def test_dropped_handle_frees_the_memory(swap: sc.Swap) -> None:
 def test_references_are_cache_mappings_handles_and_views(swap: sc.Swap) -> None:
     folio = swap.folio(order=2)
     assert folio.refs == 1
-    folio.mapped = True
+    folio.is_mapped = True
     assert (folio.refs, folio.mapcount) == (5, 4)
     entry = swap.folio_alloc_swap(folio)
     assert folio.refs == 9
@@ -167,14 +167,14 @@ def test_references_are_cache_mappings_handles_and_views(swap: sc.Swap) -> None:
         assert again.refs == 11
     del again
     # Unmapping the folio frees its slots, because only the swap cache holds them.
-    folio.mapped = False
+    folio.is_mapped = False
     assert (folio.refs, folio.mapcount, folio.entry) == (1, 0, None)
 
 
 def test_setting_mapped_twice_maps_once(swap: sc.Swap) -> None:
     folio = swap.folio(order=1)
     for mapped in (True, True, False, False):
-        folio.mapped = mapped
+        folio.is_mapped = mapped
         assert folio.mapcount == 2 * mapped
 
 
@@ -204,7 +204,7 @@ GONE: list[Callable[[sc.Swap, sc.Folio], object]] = [
     lambda _, folio: memoryview(folio),
     lambda _, folio: folio.refs,
     lambda _, folio: folio.mapcount,
-    lambda _, folio: folio.dirty,
+    lambda _, folio: folio.is_dirty,
     lambda _, folio: folio.pfn,
     lambda swap, folio: swap.swap_out(folio),
     lambda swap, folio: swap.folio_split(folio),
@@ -231,7 +231,7 @@ def test_handle_of_a_gone_folio_raises_enoent(
 
 def test_split_keeps_data_mappings_and_slots(swap: sc.Swap) -> None:
     folio = swap.folio(order=3, data=b"".join(bytes([page]) * PAGE for page in range(8)))
-    folio.mapped = True
+    folio.is_mapped = True
     first = swap.folio_alloc_swap(folio)
     parts = swap.folio_split(folio, order=1)
     assert [part.nr_pages for part in parts] == [2, 2, 2, 2]
@@ -256,21 +256,21 @@ def test_busy_folio_is_neither_split_nor_moved(swap: sc.Swap, how: str) -> None:
     folio = swap.folio(order=2, data=b"x")
     with memoryview(folio), pytest.raises(sc.SwapBusyError):
         getattr(swap, how)(folio)
-    folio.locked = True
+    folio.is_locked = True
     with pytest.raises(sc.SwapBusyError):
         getattr(swap, how)(folio)
-    folio.locked = False
+    folio.is_locked = False
     assert folio.read(0, 1) == b"x"
     assert getattr(swap, how)(folio)
 
 
 def test_migration_moves_data_and_slots_to_other_memory(swap: sc.Swap) -> None:
     folio = swap.folio(order=4, data=b"moving" * 1000)
-    folio.mapped = True
+    folio.is_mapped = True
     entry = swap.folio_alloc_swap(folio)
     pfn = folio.pfn
     moved = swap.folio_migrate(folio)
-    assert (moved.entry, moved.mapcount, moved.dirty) == (entry, 16, True)
+    assert (moved.entry, moved.mapcount, moved.is_dirty) == (entry, 16, True)
     assert moved.pfn != pfn
     assert moved.read(0, 6000) == b"moving" * 1000
     assert swap.folio_at(entry) == moved
@@ -378,7 +378,7 @@ def test_folio_that_another_handle_keeps_locked_is_busy_and_nobody_waits(
     folio = swap.swap_in(entry)
     other = swap.folio_at(entry)
     assert other is not None
-    other.locked = True
+    other.is_locked = True
     for call in (
         lambda: swap.swap_out(folio),
         lambda: swap.swap_in(entry),
@@ -386,11 +386,11 @@ def test_folio_that_another_handle_keeps_locked_is_busy_and_nobody_waits(
     ):
         with pytest.raises(sc.SwapBusyError, match="locked or under writeback"):
             call()
-    other.locked = False
-    other.writeback = True
+    other.is_locked = False
+    other.is_writeback = True
     with pytest.raises(sc.SwapBusyError, match="locked or under writeback"):
         swap.swap_out(folio)
-    other.writeback = False
+    other.is_writeback = False
     del other
     assert swap.swap_out(folio) == entry
     assert swap.swap_in(entry).read(0, 4) == b"data"

@@ -204,7 +204,7 @@ def test_failed_write_leaves_the_folio_dirty_and_in_memory_however_often_it_is_t
         with pytest.raises(sc.SwapIOError, match=words) as caught:
             swap.swap_out(folio)
         assert caught.value.errno == number
-        assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, data)
+        assert (folio.is_resident, folio.is_dirty, folio.read()) == (True, True, data)
         swap.check()
     assert faulty.stats()["torn_writes"] == (nr_failures if words == "torn" else 0)
     assert swap.stats()["write_errors"] == nr_failures
@@ -269,7 +269,7 @@ def test_zero_pages_cost_no_io_and_are_counted_exactly(swap: sc.Swap, faulty: sc
     faulty.set_faults(write_error_probability=1.0, read_error_probability=1.0)
     entries = [swap.swap_out(swap.folio(order)) for order in (0, 2, 9)]
     assert [swap.zero_batch(entry, 512) for entry in entries[1:]] == [(True, 4), (True, 512)]
-    assert all(swap.lookup(entry)["zero"] for entry in entries)
+    assert all(swap.lookup(entry)["is_zero"] for entry in entries)
     device = swap.devices[0]
     never_used = device.type << 58 | device.max_pages - 10
     assert swap.zero_batch(never_used, 4) == (False, 4)

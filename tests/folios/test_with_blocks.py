@@ -144,15 +144,15 @@ def test_a_block_has_the_lock_of_a_folio(swap: sc.Swap) -> None:
     folio = swap.folio(data=b"data")
     with swap.locked(folio) as same:
         assert same is folio
-        assert folio.locked
+        assert folio.is_locked
         assert errno_of(swap.swap_out, folio) == errno.EBUSY
         with pytest.raises(sc.SwapBusyError), swap.locked(folio):
             pass
-        assert folio.locked, "a refused block releases no lock of another block"
-    assert not folio.locked
+        assert folio.is_locked, "a refused block releases no lock of another block"
+    assert not folio.is_locked
     with pytest.raises(ZeroDivisionError), swap.locked(folio):
         1 // 0  # noqa: B018 - the block fails
-    assert not folio.locked
+    assert not folio.is_locked
     entry = swap.swap_out(folio)
     with pytest.raises(sc.EntryGoneError), swap.locked(folio):
         pass
@@ -183,4 +183,4 @@ def test_one_thread_at_a_time_has_the_lock(swap: sc.Swap) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (most, folio.locked) == (1, False)
+    assert (most, folio.is_locked) == (1, False)

@@ -78,7 +78,7 @@ def test_active_is_a_young_generation() -> None:
     swap = sc.Swap(workingset="mglru")
     swap.swapon(sc.Ram("4M"))
     folio = swap.folio()
-    assert folio.active
+    assert folio.is_active
     stat = dict(line.split() for line in swap.memcg.read("memory.stat").splitlines())
     assert (stat["active_anon"], stat["inactive_anon"]) == (str(sc.PAGE_SIZE), "0")
     swap.check()

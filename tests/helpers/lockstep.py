@@ -135,7 +135,7 @@ class Lockstep:
         def turn_on(side: Swap | Model) -> int:
             if side is self.model:
                 return self.model.swapon(disk).type
-            discard = "pages" if disk.can_discard else None
+            discard = "pages" if disk.is_discardable else None
             device = self.swap.swapon(Null(**options), priority=priority, discard=discard)
             self.devices[device.type] = device
             return device.type

@@ -469,7 +469,7 @@ class Task:
 
 def task_of(swap: sc.Swap, memcg: sc.MemCgroup | None, nr_pages: int, data: bytes = b"", **area: int) -> Task:
     """Makes an address space of a group, maps ``nr_pages`` and writes data to the first of them."""
-    mm = swap.mm(memcg)
+    mm = swap.mm(memcg=memcg)
     task = Task(mm, mm.mmap(nr_pages, **area))
     task.write(data)
     return task

@@ -85,7 +85,7 @@ class Program(Steps):
         }
         swap = sc.Swap(
             nr_cpus=2,
-            memcg=config.hierarchy,
+            hierarchy=config.hierarchy,
             switches=switches,
             memory_pages=1024,
             workingset=pick(("classic", "classic", "mglru"), variant // 3),
@@ -193,7 +193,7 @@ class Program(Steps):
             assert group.counters()["memory_pages"] <= before
             return
         assert folio.memcg == group
-        folio.mapped = c % 3 != 0
+        folio.is_mapped = c % 3 != 0
         self.world.folios.append(folio)
 
     def folio_alloc_swap(self, a: int, _b: int, _c: int) -> None:
@@ -263,12 +263,12 @@ class Program(Steps):
         if folio is None or folio.entry is None:
             return
         if c % 2:
-            folio.dirty = False
+            folio.is_dirty = False
         slots = range(int(folio.entry), int(folio.entry) + folio.nr_pages)
         try:
             self.swap.swap_cache_del_folio(folio)
         except sc.SwapBusyError:
-            assert folio.dirty
+            assert folio.is_dirty
         else:
             if self.is_v1 and self.config.store != "shadow":
                 self.world.ownerless.update(slots)
@@ -304,7 +304,7 @@ class Program(Steps):
         """Maps or unmaps a folio through its handle."""
         folio = self.folio(a)
         if folio is not None:
-            folio.mapped = bool(c % 2)
+            folio.is_mapped = bool(c % 2)
 
     # Slots.
 
@@ -365,7 +365,7 @@ class Program(Steps):
         """Starts a task in a group."""
         if len(self.world.spaces) < MAX_SPACES:
             group = pick(self.online(), a)
-            mm = self.swap.mm(group)
+            mm = self.swap.mm(memcg=group)
             assert mm.memcg == group
             self.world.spaces.append(Space(mm, group, mm.mmap(SPACE_PAGES)))
 

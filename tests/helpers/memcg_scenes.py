@@ -39,7 +39,7 @@ class Scene(Stage):
         self.mode = mode
         self.storage = file_storage(pages)
         swap = sc.Swap(
-            memcg=hierarchy,
+            hierarchy=hierarchy,
             switches={"owner_store": STORES[mode], "memcg_stock": "off", **switches},
             nr_cpus=2,
             memory_pages=8192,
@@ -66,7 +66,7 @@ class Scene(Stage):
         self, name: str, order: int, memcg: sc.MemCgroup | None = None, data: bytes | None = DATA
     ) -> None:
         """Makes a mapped folio with ``data``, or with zeros if ``data`` is None, and keeps its handle."""
-        self.keep(name, self.swap.folio(order, data, memcg=memcg)).mapped = True
+        self.keep(name, self.swap.folio(order, data, memcg=memcg)).is_mapped = True
 
     def out(self, name: str) -> sc.SwpEntry:
         """Swaps a named folio out, drops its handle and returns its entry."""

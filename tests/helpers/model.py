@@ -35,7 +35,7 @@ class Disk:
     priority: int | None = None
     is_rotational: bool = False
     is_block_device: bool = True
-    can_discard: bool = False
+    is_discardable: bool = False
 
 
 @dataclass(eq=False)
@@ -344,7 +344,7 @@ class Model:
         The lists are yielded one by one, because a scan between two lists changes the lists.
         """
         one, every = 1, len(dev.count)
-        free_first = dev.disk.can_discard or self.switches["first_search"] == "free"
+        free_first = dev.disk.is_discardable or self.switches["first_search"] == "free"
         if free_first:
             yield dev.free, one
         if order < MAX_ORDER:
@@ -431,7 +431,7 @@ class Model:
 
     def free_cluster(self, dev: Device, c: int) -> None:
         """Moves an empty cluster to the free list, or to the discard list if the device takes discards."""
-        if dev.writeok and dev.disk.can_discard:
+        if dev.writeok and dev.disk.is_discardable:
             dev.move(c, dev.discard, DISCARD)
         else:
             dev.move(c, dev.free, FREE)
@@ -679,7 +679,7 @@ class Model:
             "devices": [
                 {
                     "type": d.type,
-                    "prio": d.prio,
+                    "priority": d.prio,
                     "inuse_pages": d.inuse,
                     "free": list(d.free),
                     "nonfull": {o: list(x) for o, x in enumerate(d.nonfull) if x},

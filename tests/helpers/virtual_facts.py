@@ -98,7 +98,7 @@ def row_of(swap: sc.Swap, entry: int) -> str:
     found, backing = swap.lookup(entry), swap.backing(entry)
     if found["kind"] == "null" and backing["type"] == "none":
         return "free"
-    return f"{backing['type']} {found['kind']}{' zero' * found['zero']}"
+    return f"{backing['type']} {found['kind']}{' zero' * found['is_zero']}"
 
 
 class Reader:
@@ -167,7 +167,7 @@ class Reader:
                 if kind not in self.physical or self.backing.get(word.owner) != slot:
                     self.reasons.append(f"slot {slot:#x} names {word}, which is not on this slot")
                 found = self.swap.lookup(slot)
-                if (int(found["owner"]), found["cache_only"]) != (word.owner, word.is_cache_only):
+                if (int(found["owner"]), found["is_cache_only"]) != (word.owner, word.is_cache_only):
                     self.reasons.append(f"lookup of {slot:#x} says {found}")
 
 
@@ -225,18 +225,18 @@ class Machine(Stage):
         physical_pages: int = 4 * C,
         memory_pages: int = 8192,
         zswap: str | sc.Zswap | None = None,
-        memcg: str = "v2",
+        hierarchy: str = "v2",
     ) -> None:
         """Turns on a virtual device and, unless ``physical_pages`` is 0, a physical device."""
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=memory_pages,
-            memcg=memcg,
+            hierarchy=hierarchy,
             zswap=zswap,
             switches={"memcg_stock": "off"},
         )
         super().__init__(swap, VirtualWorld(swap))
-        self.ghost = swap.swapon(sc.Ghost(ghost_pages, virtual_table=True))
+        self.ghost = swap.swapon(sc.Ghost(pages=ghost_pages, is_virtual=True))
         self.storage = file_storage(max(physical_pages, 2))
         self.physical = swap.swapon(self.storage) if physical_pages else None
 

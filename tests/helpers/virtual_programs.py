@@ -95,14 +95,14 @@ class Program(Steps):
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=size.memory_pages,
-            memcg=hierarchy,
+            hierarchy=hierarchy,
             switches={"memcg_stock": "off", "owner_store": store},
             zswap=sc.Zswap(max_pool_percent=size.zswap_percent),
         )
         super().__init__(swap, VirtualWorld(swap), f"{size}, {hierarchy}, {store}, {seed=}")
         swap.page_cluster = 0
         self.ghosts = [
-            self.swap.swapon(sc.Ghost(size.ghost_pages, virtual_table=True), priority=1) for _ in range(2)
+            self.swap.swapon(sc.Ghost(pages=size.ghost_pages, is_virtual=True), priority=1) for _ in range(2)
         ]
         self.storages = [file_storage(size.physical_pages) for _ in range(2)]
         self.devices: list[sc.SwapDevice | None] = [self.swap.swapon(storage) for storage in self.storages]
@@ -244,7 +244,7 @@ class Program(Steps):
             assert code in (0, EEXIST), code
             self.observe()
             if b % 2 and not code:
-                made[0].dirty = False
+                made[0].is_dirty = False
                 self.swap.swap_cache_del_folio(made[0])
 
     def writeback(self, a: int, _b: int, c: int) -> None:
@@ -259,7 +259,7 @@ class Program(Steps):
     def shrink(self, a: int, _b: int, c: int) -> None:
         """Writes zswap entries of a group back, or runs the shrink worker of zswap."""
         if a % 2:
-            code = refusal(self.swap.zswap.shrink, self.groups[c % 2], cpu=c % 2)
+            code = refusal(self.swap.zswap.shrink, memcg=self.groups[c % 2], cpu=c % 2)
         else:
             code = refusal(self.swap.zswap.shrink_worker, cpu=c % 2)
         assert code in (0, EAGAIN, ENOENT, ENOMEM, EIO), code

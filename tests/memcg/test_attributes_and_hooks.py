@@ -83,7 +83,7 @@ def test_who_is_charged() -> None:
     counters = group.counters()
     assert (counters["memory_pages"], counters["swap_pages"], counters["memcg_swap_pages"]) == (0, 4, 4)
     assert (counters["id_refs"], swap.slot_owner(entry)) == (5, counters["id"])
-    assert len(np.frombuffer(swap.swap_ages(group), np.uint64)) in (0, 4)
+    assert len(np.frombuffer(swap.swap_ages(memcg=group), np.uint64)) in (0, 4)
     other = swap.memcg.create("b")
     back = swap.swap_in(entry, memcg=other)
     assert (back.memcg, other.counters()["memory_pages"]) == (group, 0), "the online owner is charged"
@@ -101,23 +101,23 @@ def test_groups_of_others_are_refused() -> None:
     swap, foreign = machine(), machine().memcg
     for call in (
         lambda: swap.folio(memcg=foreign),
-        lambda: swap.mm(foreign),
+        lambda: swap.mm(memcg=foreign),
         lambda: swap.swap_in(1, memcg=foreign),
         lambda: swap.swap_in_batch([swap.alloc()], memcg=foreign),
-        lambda: swap.swap_ages(foreign),
+        lambda: swap.swap_ages(memcg=foreign),
     ):
         assert errno_of(call) == 22
 
 
 def test_memcg_can_be_disabled_or_of_v1() -> None:
-    swap = sc.Swap(memcg="disabled")
+    swap = sc.Swap(hierarchy="disabled")
     for name in ("memcg", "swappiness"):
         assert errno_of(getattr, swap, name) == 22
     assert errno_of(lambda: swap.mm().memcg) == 22
     assert swap.folio().memcg is None
     assert errno_of(swap.folio, memcg=machine().memcg) == 22
-    assert errno_of(sc.Swap, memcg="v3") == 22
-    v1 = sc.Swap(memcg="v1")
+    assert errno_of(sc.Swap, hierarchy="v3") == 22
+    v1 = sc.Swap(hierarchy="v1")
     v1.swappiness = 10
     group = v1.memcg.create("a", memory_limit_in_bytes="2M", memory_memsw_limit_in_bytes="4M", swappiness=7)
     assert (group.memory_memsw_limit_in_bytes, group.memory_swappiness, v1.swappiness) == (4 << 20, 7, 10)
@@ -130,7 +130,7 @@ def test_memcg_can_be_disabled_or_of_v1() -> None:
 def test_pages_are_touched_by_a_task_of_the_group() -> None:
     swap = machine(memcg_stock="off")
     group = swap.memcg.create("a")
-    mm = swap.mm(group)
+    mm = swap.mm(memcg=group)
     assert mm.memcg == group
     assert errno_of(group.remove) == 16
     first = mm.mmap(8)
@@ -265,7 +265,7 @@ def test_table_activates_refaults_without_python_and_refuses_what_it_cannot_keep
     parent.set_policy(refault="activate")
     child = parent.create("c")
     entry = swap.swap_out(swap.folio(0, b"x", memcg=child))
-    assert swap.swap_in(entry).active
+    assert swap.swap_in(entry).is_active
     for bad in ({"devices": [24]}, {"devices": [-1]}, {"dead_owner": "fault_mm"}):
         assert errno_of(child.set_policy, **bad) == 22
     child.remove()

@@ -25,7 +25,7 @@ HIERARCHIES = ("v2", "v1")
 
 @pytest.mark.parametrize("hierarchy", HIERARCHIES)
 def test_dir_and_completion_have_the_files_of_the_group(hierarchy: str) -> None:
-    swap = sc.Swap(memcg=hierarchy)
+    swap = sc.Swap(hierarchy=hierarchy)
     for group in (swap.memcg, swap.memcg.create("job")):
         files = {file.replace(".", "_") for file in group.files}
         names = dir(group)
@@ -40,7 +40,7 @@ def test_dir_and_completion_have_the_files_of_the_group(hierarchy: str) -> None:
 
 @pytest.mark.parametrize(("hierarchy", "name"), [("v2", "memory_reclaim"), ("v1", "memory_force_empty")])
 def test_a_write_only_file_is_no_attribute_to_read(hierarchy: str, name: str) -> None:
-    group = sc.Swap(memcg=hierarchy).memcg.create("job")
+    group = sc.Swap(hierarchy=hierarchy).memcg.create("job")
     assert not hasattr(group, name)
     with pytest.raises(AttributeError, match="can only be written"):
         getattr(group, name)
@@ -50,7 +50,7 @@ def test_a_write_only_file_is_no_attribute_to_read(hierarchy: str, name: str) ->
 def test_a_group_lists_its_tasks() -> None:
     swap, other = sc.Swap(), sc.Swap()
     a, b = swap.memcg.create("a"), swap.memcg.create("b")
-    first, second, foreign = swap.mm(a), swap.mm(a), other.mm()
+    first, second, foreign = swap.mm(memcg=a), swap.mm(memcg=a), other.mm()
     assert [task is mm for task, mm in zip(a.tasks, (first, second), strict=True)] == [True, True]
     assert (b.tasks, swap.memcg.tasks, other.memcg.tasks) == ([], [], [foreign])
     child = second.fork()
@@ -99,7 +99,7 @@ def test_the_tree_shows_events_of_high_limits_and_tasks() -> None:
     swap = sc.Swap()
     swap.swapon(sc.Ram("16M"))
     job = swap.memcg.create("job", memory_high="256K", swap_high="64K")
-    mm = swap.mm(job)
+    mm = swap.mm(memcg=job)
     mm.write(mm.mmap(256) * PAGE, b"x" * (256 * PAGE))
     facts = report.memcg_dict(swap.memcg)["children"][0]
     assert (facts["events"]["high"] > 0, facts["events"]["swap-high"] > 0, facts["tasks"]) == (True, True, 1)

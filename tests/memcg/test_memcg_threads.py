@@ -51,7 +51,7 @@ class Hammer:
         self.seed = new_seed()
         self.swap = sc.Swap(
             nr_cpus=THREADS,
-            memcg=hierarchy,
+            hierarchy=hierarchy,
             memory_pages=MEMORY_PAGES,
             switches={"owner_store": store, "memcg_stock": stock},
         )
@@ -146,7 +146,7 @@ class Hammer:
         spaces = self.spaces[thread]
         if not spaces or (len(spaces) < 3 and rng.random() < 0.1):
             group = rng.choice(self.of_tasks)
-            mm = self.swap.mm(group)
+            mm = self.swap.mm(memcg=group)
             spaces.append(Space(mm, group, mm.mmap(SPACE_PAGES)))
         space = rng.choice(spaces)
         page = rng.randrange(SPACE_PAGES)

@@ -20,7 +20,7 @@ EVENTS_OF = ("pgmajfault", "pswpin", "pswpout")
 
 def machine(hierarchy: str, store: str = "shadow") -> sc.Swap:
     switches = {"owner_store": store, "memcg_stock": "off"}
-    swap = sc.Swap(memcg=hierarchy, switches=switches, memory_pages=4096)
+    swap = sc.Swap(hierarchy=hierarchy, switches=switches, memory_pages=4096)
     swap.swapon(sc.Ram("16M"))
     return swap
 
@@ -54,7 +54,7 @@ def test_shared_memory_that_the_other_group_swaps_in(store: str, hierarchy: str)
     swap = machine(hierarchy, store)
     p, b = swap.memcg.create("P"), swap.memcg.create("B")
     a = p.create("A")
-    first, second = swap.mm(a), swap.mm(b)
+    first, second = swap.mm(memcg=a), swap.mm(memcg=b)
     file = swap.shmem(16, order=2)
     full = "4/0/0/1" if hierarchy == "v2" else "4/4/0/1"
 

@@ -47,7 +47,7 @@ def test_group_with_children_or_tasks_stays(v2: Scene) -> None:
     p = v2.root.create("P")
     child = p.create("C")
     assert errno_of(p.remove) == errno.EBUSY
-    mm = v2.swap.mm(child)
+    mm = v2.swap.mm(memcg=child)
     assert mm.memcg == child
     fork = mm.fork()
     assert fork.memcg == child
@@ -71,7 +71,7 @@ def test_offline_group_is_looked_at_and_not_changed(v2: Scene) -> None:
     assert errno_of(a.remove) == errno.ENODEV
     assert errno_of(a.create, "x") == errno.ENODEV
     assert errno_of(a.write, "memory.max", "2M") == errno.ENODEV
-    assert errno_of(v2.swap.mm, a) == errno.ENODEV
+    assert errno_of(v2.swap.mm, memcg=a) == errno.ENODEV
     assert errno_of(v2.swap.folio, memcg=a) == errno.ENODEV
     assert v2.folios["f"].memcg == a
     v2.expect({a: "2/0/0/0", p: "2/0/0/1"})

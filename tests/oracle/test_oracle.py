@@ -146,7 +146,7 @@ def test_every_operation_agrees_on_the_hand_written_case(replayed: Replayed) -> 
 )
 def test_tampered_line_is_found(replayed: Replayed, line: int, changes: dict[str, Any]) -> None:
     result = replayed(tampered(line, **changes))
-    assert not result.ok
+    assert not result.is_agreed
     assert first_divergence(result) == (line, CASE[line - 1]["op"])
 
 
@@ -195,14 +195,14 @@ def test_directory_and_compressed_cases_are_replayed_by_name(tmp_path: Path) -> 
     steps: list[tuple[int, int]] = []
     results = replay([tmp_path, tmp_path / "a.jsonl"], progress=lambda *step: steps.append(step))
     assert [Path(result.path).name for result in results] == ["a.jsonl", "b.jsonl.gz", "a.jsonl"]
-    assert all(result.ok for result in results)
+    assert all(result.is_agreed for result in results)
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_other_profile_differs_where_the_kernels_do(tmp_path: Path) -> None:
     default_priority = tampered(2, asked_prio=None, prio=-2)
     path = write(tmp_path / "hand.jsonl", default_priority)
-    assert replay_case(path).ok
+    assert replay_case(path).is_agreed
     assert first_divergence(replay_case(path, profile="newest")) == (2, "swapon")
 
 

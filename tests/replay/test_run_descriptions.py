@@ -67,7 +67,7 @@ def test_a_replay_of_accesses_runs_again_from_its_json(tmp_path: Path) -> None:
     assert_repeatable(result, tmp_path)
 
 
-GHOST = sc.Ghost("1G", virtual_table=True)
+GHOST = sc.Ghost("1G", is_virtual=True)
 RUNS: dict[str, Callable[[], object]] = {
     "sweep over limits": lambda: replay_over_limits("scan", ["8M", None], seed=3),
     "replay with folios": lambda: sc.replay(

@@ -65,7 +65,7 @@ def test_a_size_is_read_in_every_form(text: str, size_bytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["1iB", "1KB", "1.5GB", "1 Gi", "1GiBB", "GiB"])
 def test_other_forms_are_refused(text: str) -> None:
-    with pytest.raises(sc.InvalidArgumentError, match="KiB, MiB, GiB or TiB"):
+    with pytest.raises(sc.InvalidArgumentError, match="KiB, MiB, GiB, TiB, PiB or EiB"):
         parse_size(text)
 
 

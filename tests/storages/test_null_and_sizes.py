@@ -32,6 +32,12 @@ VOLUME_ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
         (" 2 m ", 2 << 20),
         ("11.5G", 23 << 29),
         ("0.3M", 76 * 4096),
+        ("1P", 1 << 50),
+        ("1.5E", 3 << 59),
+        ("0x1000", 4096),
+        ("0X10k", 16 << 10),
+        ("0x1E000", 0x1E000),
+        ("010000", 4096),
         (4096, 4096),
         (0, 0),
     ],
@@ -40,7 +46,9 @@ def test_size_is_read_with_binary_units(text: str | int, size_bytes: int) -> Non
     assert parse_size(text) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["", "G", "1.5", ".5G", "1.G", "-4K", "4KB", "0x1000", "4 4K", "٤K"])
+@pytest.mark.parametrize(
+    "text", ["", "G", "1.5", ".5G", "1.G", "-4K", "4KB", "0x", "0x1.5G", "08", "4 4K", "٤K"]
+)
 def test_text_that_is_no_size_is_named_in_the_error(text: str) -> None:
     with pytest.raises(sc.InvalidArgumentError) as caught:
         parse_size(text)
@@ -62,21 +70,21 @@ def test_size_that_is_no_number_is_a_type_error() -> None:
 def test_defaults_are_a_solid_state_block_device() -> None:
     device = sc.Null(pages=16)
     assert (device.bad_pages, device.is_block_device) == ((), True)
-    assert (device.is_rotational, device.can_discard) == (False, False)
+    assert (device.is_rotational, device.is_discardable) == (False, False)
 
 
 def test_null_is_frozen_hashable_and_copies() -> None:
-    device = sc.Null("1M", bad_pages=range(3, 6), can_discard=True)
+    device = sc.Null("1M", bad_pages=range(3, 6), is_discardable=True)
     with pytest.raises(dataclasses.FrozenInstanceError):
         device.pages = 3  # type: ignore[misc]
     assert {device: 1}[pickle.loads(pickle.dumps(device))] == 1
     assert copy.copy(device) == device
-    assert dataclasses.replace(device, pages=7) == sc.Null(pages=7, bad_pages=[3, 4, 5], can_discard=True)
+    assert dataclasses.replace(device, pages=7) == sc.Null(pages=7, bad_pages=[3, 4, 5], is_discardable=True)
 
 
 def test_swapon_reads_every_property(swap: sc.Swap) -> None:
     device = swap.swapon(
-        sc.Null(pages=1000, bad_pages=[7, 9], is_rotational=True, can_discard=True), discard="pages"
+        sc.Null(pages=1000, bad_pages=[7, 9], is_rotational=True, is_discardable=True), discard="pages"
     )
     assert (device.max_pages, device.pages) == (1000, 997)
     assert "SWP_SOLIDSTATE" not in device.flags
@@ -85,9 +93,9 @@ def test_swapon_reads_every_property(swap: sc.Swap) -> None:
 
 
 def test_header_round_trip(tmp_path: Path) -> None:
-    device = sc.Null(pages=5000, bad_pages=[5, 700, 4999], can_discard=True)
+    device = sc.Null(pages=5000, bad_pages=[5, 700, 4999], is_discardable=True)
     device.write_header(tmp_path / "swap", label="build", uuid=VOLUME_ID)
-    assert sc.Null.from_header(tmp_path / "swap", can_discard=True) == device
+    assert sc.Null.from_header(tmp_path / "swap", is_discardable=True) == device
     header = sc.parse_swap_header((tmp_path / "swap").read_bytes())
     assert (header["label"], header["uuid"], header["last_page"]) == ("build", VOLUME_ID.bytes, 4999)
 

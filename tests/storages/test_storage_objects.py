@@ -53,7 +53,7 @@ def test_representation_says_how_to_make_it(tmp_path: Path) -> None:
 
 def test_swapon_reads_what_the_storage_says(swap: sc.Swap) -> None:
     device = swap.swapon(sc.Zram("64M"), priority=3)
-    assert (device.max_pages, device.prio) == (16_384, 3)
+    assert (device.max_pages, device.priority) == (16_384, 3)
     assert "SWP_SYNCHRONOUS_IO" in device.flags
     assert device.storage is not None
     assert device.storage.kind == "zram"

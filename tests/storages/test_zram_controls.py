@@ -53,7 +53,9 @@ def test_limit_takes_the_forms_of_a_size_and_is_shown() -> None:
     for none in (None, 0):
         zram.mem_limit_bytes = none
         assert zram.mem_limit_bytes == zram.stats()["mem_limit"] == 0
-    for bad in ("3K", -4096, "x"):
+    zram.mem_limit_bytes = "3K"
+    assert zram.mem_limit_bytes == 4096, "rounded up to pages, as in the kernel"
+    for bad in (-4096, "x"):
         with pytest.raises(sc.InvalidArgumentError, match=str(bad)):
             zram.mem_limit_bytes = bad
     with pytest.raises(sc.InvalidArgumentError, match="mem_limit_bytes -1 is not in 0"):

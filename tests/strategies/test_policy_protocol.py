@@ -174,7 +174,7 @@ def test_refault_decides_about_the_active_list(answer: bool | None) -> None:
     [(judged, nr_pages, distance_pages, is_activated)] = recorder.named("on_refault")
     assert (judged, nr_pages) == (group, 1)
     assert distance_pages >= 3
-    assert folio.active == (is_activated if answer is None else answer)
+    assert folio.is_active == (is_activated if answer is None else answer)
 
 
 def test_device_is_chosen_from_those_there_are(swap: sc.Swap) -> None:

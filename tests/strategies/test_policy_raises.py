@@ -54,7 +54,7 @@ def test_swap_in_hands_the_folio_over(swap: sc.Swap) -> None:
 
 def test_a_long_write_stops_when_a_hook_raised(swap: sc.Swap) -> None:
     group = swap.memcg.create("group", memory_max="1M")
-    mm = swap.mm(group)
+    mm = swap.mm(memcg=group)
     first = mm.mmap(2048)
     policy = Raises()
     swap.set_memcg_policy(policy)

@@ -102,7 +102,7 @@ def test_uncached_cached_and_held_folios(machine: Machine) -> None:
     machine.world.verify()
     machine.swap.swapoff(machine.physical)
     assert walked(machine.swap) == (10, 0)
-    assert (cached.dirty, whole.dirty) == (True, True), "a folio without backing must stay dirty"
+    assert (cached.is_dirty, whole.is_dirty) == (True, True), "a folio without backing must stay dirty"
     assert machine.rows(*entries) == ["folio folio"] * 6
     assert machine.a.counters()["swap_pages"] == 0
     machine.world.verify()
@@ -139,7 +139,7 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
     # The swap-out fails with EBUSY if swapoff removed the physical slot before the write ended. The swap-out
     # succeeds if the write ended before swapoff.
     if code == EBUSY:
-        assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(1))
+        assert (folio.is_resident, folio.is_dirty, folio.read()) == (True, True, text(1))
     else:
         assert code == 0
         assert machine.rows(folio.entry) == ["folio folio"]
@@ -187,7 +187,7 @@ def test_direct_users_take_the_classic_walk_and_the_others_do_not() -> None:
     swap.page_cluster = 0
     device = swap.swapon(file_storage(4 * C))
     direct = swapped_out(swap, 100)
-    swap.swapon(sc.Ghost(8 * C, virtual_table=True))
+    swap.swapon(sc.Ghost(pages=8 * C, is_virtual=True))
     virtual = swapped_out(swap, 200, seed=1000)
     assert device.inuse_pages == 300
     swap.swapoff(device, lambda _entry, _count: direct.mm.unuse(device))

@@ -30,12 +30,12 @@ def run_json(capsys: Capture, *arguments: str) -> dict[str, Any]:
 # Tests of the class `Ghost` and of ghosts that are on
 
 
-def test_size_is_with_unit_or_in_slots() -> None:
-    assert sc.Ghost("1G").pages == sc.Ghost(1 << 18).pages == 1 << 18
-    assert repr(sc.Ghost(4096)) == "Ghost(pages=4096)"
-    ghost = sc.Ghost("16M", virtual_table=True, visibility="hidden")
-    assert repr(ghost) == "Ghost(pages=4096, virtual_table=True, visibility='hidden')"
-    assert (ghost.virtual_table, ghost.visibility) == (True, "hidden")
+def test_size_is_in_bytes_with_unit_or_in_slots() -> None:
+    assert sc.Ghost("1G").pages == sc.Ghost(1 << 30).pages == sc.Ghost(pages=1 << 18).pages == 1 << 18
+    assert repr(sc.Ghost(pages=4096)) == "Ghost(pages=4096)"
+    ghost = sc.Ghost("16M", is_virtual=True, visibility="hidden")
+    assert repr(ghost) == "Ghost(pages=4096, is_virtual=True, visibility='hidden')"
+    assert (ghost.is_virtual, ghost.visibility) == (True, "hidden")
 
 
 def test_header_in_a_file_of_one_page_says_the_size(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_header_in_a_file_of_one_page_says_the_size(tmp_path: Path) -> None:
 
 
 def test_size_of_2_to_the_32_pages_is_one_slot_less() -> None:
-    assert sc.Ghost("16T").pages == sc.Ghost(1 << 32).pages == (1 << 32) - 1
+    assert sc.Ghost("16T").pages == sc.Ghost(1 << 44).pages == sc.Ghost(pages=1 << 32).pages == (1 << 32) - 1
     device = sc.Swap().swapon(sc.Ghost("16T"))
     assert (device.max_pages, device.pages) == ((1 << 32) - 1, (1 << 32) - 2)
 
@@ -84,7 +84,7 @@ def test_file_that_is_only_a_header_is_refused_with_the_way_out(tmp_path: Path) 
 @pytest.mark.parametrize("virtual_table", [False, True])
 def test_ghost_has_no_hibernation_slots(virtual_table: bool) -> None:
     swap = sc.Swap()
-    device = swap.swapon(sc.Ghost("1M", virtual_table=virtual_table))
+    device = swap.swapon(sc.Ghost("1M", is_virtual=virtual_table))
     with pytest.raises(sc.InvalidArgumentError, match=r"type 0 is a ghost.*hibernation"):
         swap.alloc_hibernation(device)
     assert device.inuse_pages == 0
@@ -94,7 +94,10 @@ def test_ghost_has_no_hibernation_slots(virtual_table: bool) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: sc.Ghost(1), "1"),
+        (lambda: sc.Ghost(pages=1), "1"),
+        (lambda: sc.Ghost(8192 * 4096 + 1), "33554433.*multiple of the page size"),
+        (lambda: sc.Ghost("1M", pages=256), "both"),
+        (sc.Ghost, "neither"),
         (lambda: sc.Ghost("17T"), "outside"),
         (lambda: sc.Ghost("1M", visibility="faint"), "faint"),
         (lambda: sc.Ghost.for_ram(0), "0"),
@@ -114,7 +117,7 @@ def test_faults_do_not_go_over_a_ghost() -> None:
 def test_device_says_what_it_is(tmp_path: Path) -> None:
     swap = sc.Swap()
     ghost = swap.swapon(sc.Ghost("1T", visibility="listed"))
-    virtual = swap.swapon(sc.Ghost("15T", virtual_table=True))
+    virtual = swap.swapon(sc.Ghost("15T", is_virtual=True))
     plain = swap.swapon(sc.Ram("1M"))
     file = swap.swapon(sc.File.create(tmp_path / "swap", pages=64, is_block_device=False))
     devices = (ghost, virtual, plain, file)
@@ -124,24 +127,29 @@ def test_device_says_what_it_is(tmp_path: Path) -> None:
     assert swap.nr_real_swapfiles == 2
     storage = virtual.storage
     assert storage is not None
-    assert (storage.kind, storage.has_virtual_table) == ("ghost", True)
+    assert (storage.kind, storage.is_virtual) == ("ghost", True)
     memory = virtual.memory()
     assert memory["virtual_table_bytes"] > 0
     assert memory["index_bytes"] > 0
     assert memory["total_bytes"] < 64 * 1024, "an empty device has few tables"
 
 
-def test_resize_takes_units_and_slots_and_says_what_is_left() -> None:
+def test_resize_takes_bytes_and_slots_and_says_what_is_left() -> None:
     swap = sc.Swap(zswap="lz4")
     ghost = swap.swapon(sc.Ghost("8M"))
     assert swap.resize(ghost, "1G") == {"max_pages": 1 << 18, "limit_pages": 1 << 18}
-    assert swap.resize(ghost, 1024) == {"max_pages": 1024, "limit_pages": 1024}
+    assert swap.resize(ghost, 512 << 12) == {"max_pages": 512, "limit_pages": 512}
+    assert swap.resize(ghost, pages=1024) == {"max_pages": 1024, "limit_pages": 1024}
     assert ghost.max_pages == 1024
-    for size in (0, "3", -1):
+    for size in (0, "3", -1, 1024):
         with pytest.raises(sc.InvalidArgumentError):
             swap.resize(ghost, size)
+    with pytest.raises(sc.InvalidArgumentError, match="both"):
+        swap.resize(ghost, "8M", pages=2048)
+    with pytest.raises(sc.InvalidArgumentError, match="neither"):
+        swap.resize(ghost)
     with pytest.raises(TypeError):
-        swap.resize(ghost, 1.5)  # type: ignore[arg-type]
+        swap.resize(ghost, pages=1.5)  # type: ignore[arg-type]
     other = sc.Swap()
     with pytest.raises(sc.EntryGoneError):
         other.resize(ghost, "1G")
@@ -176,7 +184,7 @@ def test_swaps_are_shown_as_they_say() -> None:
     swap.swapon(sc.Ghost("1G", visibility="hidden"), priority=4)
     entry = swap.swap_out(swap.folio(data=b"data"))
     rows = swaps.swaps(swap)
-    assert [(row["name"], row["type"], row["prio"]) for row in rows] == [
+    assert [(row["name"], row["type"], row["priority"]) for row in rows] == [
         ("ram0", "partition", 5),
         ("ghost1", "ghost", 7),
         ("ghost2", "ghost", 6),
@@ -298,7 +306,7 @@ def test_full_pools_refuse_and_the_replay_goes_on(small: sc.Trace) -> None:
 
 
 def test_storage_behind_a_ghost_takes_the_rest(small: sc.Trace) -> None:
-    ghost = sc.Ghost("1T", virtual_table=True)
+    ghost = sc.Ghost("1T", is_virtual=True)
     zswap = sc.Zswap(max_pool_percent=1)
     result = sc.replay(small, sc.Ram("64M"), ghost=ghost, zswap=zswap, memory="256M")
     assert result.refused_pages == result.dropped_pages == 0
@@ -313,7 +321,7 @@ def test_storage_behind_a_ghost_takes_the_rest(small: sc.Trace) -> None:
 def test_accesses_go_through_zswap_too() -> None:
     work = zipf(nr_pages=2048, nr_accesses=20_000, seed=1)
     result = replay_accesses(
-        work, sc.Ram("64M"), ghost=sc.Ghost("1T", virtual_table=True), zswap="lz4", memory_max="4M"
+        work, sc.Ram("64M"), ghost=sc.Ghost("1T", is_virtual=True), zswap="lz4", memory_max="4M"
     )
     assert result.counters["zswpout"] > 500
     assert result.counters["zswpin"] > 100
@@ -335,7 +343,7 @@ def test_command_has_ghost_and_zswap_in_its_table(small_path: str, capsys: Captu
     assert "zswap pool at the peak" in out
     assert "every page read is what was written" in out
     data = run_json(capsys, *options, "--storage", "ram", "--memory", "256M")
-    assert data["ghost"].endswith("virtual_table=True)")
+    assert data["ghost"].endswith("is_virtual=True)")
     assert data["storage"].startswith("Ram(")
     assert data["memory_pages"] == 256 << 8
 
@@ -360,7 +368,7 @@ def test_accesses_by_the_command_have_them_too(capsys: Capture) -> None:
         ("show", "--zswap --algorithm zip", "zip"),
         ("show", "--memory-report --size 1M", "multiple of 8M"),
         ("show", "--memory-report --size 8M --owner-store heap", "heap"),
-        ("replay", "--virtual-table", "--ghost"),
+        ("replay", "--virtual", "--ghost"),
         ("replay", "--ghost 1T --size 1G", "--storage"),
         ("replay", "--ghost many", "many"),
         ("replay", "--zswap zip", "zip"),

@@ -71,7 +71,7 @@ def test_writeback_step_1_somebody_loads_it_eexist(lz4: Machine) -> None:
     assert errno_of(lz4.swap.zswap.writeback, entry) == EEXIST
     assert lz4.rows(entry) == ["zswap folio"]
     assert (lz4.physical_pages, lz4.stat("written_back_pages")) == (0, 0)
-    folio.dirty = False
+    folio.is_dirty = False
     lz4.swap.swap_cache_del_folio(folio)
     assert lz4.read(entry) == [text(1)]
 
@@ -156,7 +156,7 @@ def test_writeback_step_5_write_error_leaves_the_data_in_a_dirty_folio(
     assert lz4.stat("write_errors") == 1
     folio = lz4.swap.folio_at(entry)
     assert folio is not None
-    assert (folio.dirty, folio.read()) == (True, text(1))
+    assert (folio.is_dirty, folio.read()) == (True, text(1))
     del folio
     lz4.swap.shrink_swap_cache()
     lz4.world.verify()
@@ -333,9 +333,9 @@ def test_relocation_no_room_keeps_the_old_slot(machine: Machine) -> None:
 
 def test_relocation_busy_folio_is_skipped(pair: Pair) -> None:
     folio = pair.read()
-    folio.locked = True
+    folio.is_locked = True
     assert pair.move() == "skipped"
-    folio.locked = False
+    folio.is_locked = False
     pair.machine.keep(folio)
     pair.expect_old()
     pair.machine.swap.swap_out(folio)

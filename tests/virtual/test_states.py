@@ -37,7 +37,7 @@ def test_state_cached_with_nothing_behind_it_is_dirty(machine: Machine) -> None:
     entry = int(machine.swap.folio_alloc_swap(folio))
     machine.keep(folio)
     assert machine.row(entry) == "folio folio"
-    assert folio.dirty
+    assert folio.is_dirty
     assert machine.physical_pages == 0, "a virtual slot takes no physical one"
 
 
@@ -61,7 +61,7 @@ def test_state_zswap_with_and_without_folio(lz4: Machine) -> None:
     lz4.swap.swap_cache_add_folio(folio, entry)
     assert row_of(lz4.swap, entry) == "zswap folio"
     assert lz4.stat("stored_pages") == 1
-    folio.dirty = False
+    folio.is_dirty = False
     lz4.swap.swap_cache_del_folio(folio)
     assert row_of(lz4.swap, entry) == "zswap shadow"
 
@@ -74,7 +74,7 @@ def test_state_swapfile_with_and_without_folio(machine: Machine) -> None:
     folio = machine.swap.swap_in(entry)
     machine.keep(folio)
     assert machine.row(entry) == "swapfile folio"
-    assert (folio.dirty, folio.read()) == (False, text(1))
+    assert (folio.is_dirty, folio.read()) == (False, text(1))
     assert machine.backing_slot(entry) == slot, "the physical slot stays for the next swap-out"
 
 
@@ -145,7 +145,7 @@ def test_edge_swap_in_of_zswap_is_exclusive(lz4: Machine) -> None:
     folio = lz4.swap.swap_in(entry)
     lz4.keep(folio)
     assert lz4.row(entry) == "folio folio", "zswap keeps no copy"
-    assert folio.dirty
+    assert folio.is_dirty
     assert lz4.stat("stored_pages") == 0
     lz4.world.folios.clear()
     del folio
@@ -160,7 +160,7 @@ def test_edge_dup_and_put_move_the_cache_only_bit(machine: Machine) -> None:
     folio = machine.swap.swap_in(entry)
     assert word_at(machine.swap, slot) == pointer(entry, is_cache_only=True), "count 0 and cached"
     found = machine.swap.lookup(slot)
-    assert (found["kind"], found["owner"], found["cache_only"]) == ("pointer", entry, True)
+    assert (found["kind"], found["owner"], found["is_cache_only"]) == ("pointer", entry, True)
     machine.swap.folio_dup_swap(folio)
     assert word_at(machine.swap, slot) == pointer(entry), "0 to 1 clears the cache-only bit"
     machine.swap.folio_dup_swap(folio)
@@ -216,7 +216,7 @@ def test_pointers_have_no_count(machine: Machine) -> None:
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
 def test_two_step_charging_of_every_backing(machines: Machines, hierarchy: str) -> None:
-    machine = machines(memcg=hierarchy)
+    machine = machines(hierarchy=hierarchy)
     usage = "swap_pages" if hierarchy == "v2" else "memsw_pages"
 
     def paid() -> int:
@@ -246,7 +246,7 @@ def test_swap_max_of_zero_still_leaves_zswap_and_zeros(lz4: Machine) -> None:
     lz4.swap.zswap.enabled = False
     folio = lz4.swap.folio(0, text(2), memcg=lz4.a)
     assert errno_of(lz4.swap.swap_out, folio) != 0
-    assert (folio.is_resident, folio.dirty, folio.read()) == (True, True, text(2))
+    assert (folio.is_resident, folio.is_dirty, folio.read()) == (True, True, text(2))
     assert lz4.physical_pages == 0
     lz4.keep(folio)
     lz4.world.verify()
@@ -256,7 +256,7 @@ def test_swap_max_of_zero_still_leaves_zswap_and_zeros(lz4: Machine) -> None:
 
 
 def test_pointers_name_the_right_one_of_several_virtual_devices(machine: Machine) -> None:
-    second = machine.swap.swapon(sc.Ghost(4096, virtual_table=True))
+    second = machine.swap.swapon(sc.Ghost(pages=4096, is_virtual=True))
     entries = machine.out_each(text(n) for n in range(1200))
     assert {entry >> 58 for entry in entries} == {machine.ghost.type, second.type}
     assert Reader(machine.swap).errors() == []

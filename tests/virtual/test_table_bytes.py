@@ -67,7 +67,7 @@ def test_plain_device_is_8_or_10_bytes_a_slot(percent: int, store: str) -> None:
 @every_fill
 def test_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(percent: int, how: str, store: str) -> None:
     swap = sc.Swap(memory_pages=512, zswap=sc.Zswap(max_pool_percent=100), switches={"owner_store": store})
-    device = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
+    device = swap.swapon(sc.Ghost(pages=SLOTS, is_virtual=True))
     fill(swap, slots_of(percent), how, swap.memcg.create("A"))
     expect_tables(device, percent, store, is_virtual=True)
 
@@ -76,7 +76,7 @@ def test_virtual_in_zswap_or_zero_is_16_or_18_bytes_a_slot(percent: int, how: st
 @every_fill
 def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store: str) -> None:
     swap = sc.Swap(memory_pages=512, switches={"owner_store": store})
-    ghost = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
+    ghost = swap.swapon(sc.Ghost(pages=SLOTS, is_virtual=True))
     device = swap.swapon(sc.Zram(pages=SLOTS))
     fill(swap, slots_of(percent), "data", swap.memcg.create("A"))
     expect_tables(ghost, percent, store, is_virtual=True)
@@ -89,7 +89,7 @@ def test_virtual_on_a_physical_slot_is_24_or_26_bytes_a_slot(percent: int, store
 
 def test_a_physical_cluster_has_owners_from_its_first_direct_use_on() -> None:
     swap = sc.Swap(switches={"owner_store": "cluster_table"})
-    ghost = swap.swapon(sc.Ghost(C, virtual_table=True))
+    ghost = swap.swapon(sc.Ghost(pages=C, is_virtual=True))
     device = swap.swapon(sc.Zram(pages=SLOTS))
     a = swap.memcg.create("A")
     fill(swap, C - 1, "data", a)
@@ -102,7 +102,7 @@ def test_a_physical_cluster_has_owners_from_its_first_direct_use_on() -> None:
 
 def test_the_whole_cluster_is_there_for_one_slot_and_goes_with_it() -> None:
     swap = sc.Swap()
-    device = swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
+    device = swap.swapon(sc.Ghost(pages=SLOTS, is_virtual=True))
     entries = fill(swap, C, "zero", swap.memcg)
     assert [device.memory()[name] for name in TABLES] == [2 * PAGE, 2 * PAGE, 0]
     swap.free(entries.pop())
@@ -111,14 +111,14 @@ def test_the_whole_cluster_is_there_for_one_slot_and_goes_with_it() -> None:
 
 def test_a_ghost_without_virtual_table_has_no_second_word() -> None:
     swap = sc.Swap(zswap=sc.Zswap(max_pool_percent=100))
-    device = swap.swapon(sc.Ghost(SLOTS))
+    device = swap.swapon(sc.Ghost(pages=SLOTS))
     fill(swap, SLOTS // 2 - 1, "zero", swap.memcg)
     assert [device.memory()[name] for name in TABLES] == [SLOTS // 2 * WORD_BYTES, 0, 0]
 
 
 def test_totals_are_sums_of_their_parts() -> None:
     swap = sc.Swap(zswap="lz4", switches={"owner_store": "cluster_table"})
-    swap.swapon(sc.Ghost(SLOTS, virtual_table=True))
+    swap.swapon(sc.Ghost(pages=SLOTS, is_virtual=True))
     swap.swapon(file_storage(SLOTS))
     fill(swap, 1500, "data", swap.memcg.create("A"))
     swap.zswap.enabled = False

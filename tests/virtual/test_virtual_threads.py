@@ -56,7 +56,7 @@ class Hammer:
         """Turns on a virtual device and a file. `toggle` turns a second file on and off."""
         self.seed = seed
         self.swap = sc.Swap(nr_cpus=THREADS, memory_pages=8192, zswap=zswap, switches={"memcg_stock": "off"})
-        self.ghost = self.swap.swapon(sc.Ghost(64 * C, virtual_table=True))
+        self.ghost = self.swap.swapon(sc.Ghost(pages=64 * C, is_virtual=True))
         self.storage = file_storage(8 * C)
         self.other = self.swap.swapon(file_storage(8 * C), priority=1)
         self.world = VirtualWorld(self.swap)
@@ -131,7 +131,7 @@ class Hammer:
             code = refusal(self.swap.zswap.writeback, entry, cpu=thread)
             assert code in (0, EEXIST, ENOENT, ENOMEM), code
         elif kind == 1:
-            code = refusal(self.swap.zswap.shrink, rng.choice(self.groups), cpu=thread)
+            code = refusal(self.swap.zswap.shrink, memcg=rng.choice(self.groups), cpu=thread)
             assert code in (0, EAGAIN, ENOENT), code
         elif kind == 2:
             code = refusal(self.swap.move_backing, entry, self.other, cpu=thread)
@@ -196,7 +196,7 @@ class Worker:
         self.rng = random.Random(seed + thread)
         self.cpu = thread
         order = self.rng.choice([0, 2])
-        self.task: Task | None = task_of(swap, None, self.NR_PAGES, orders=0b111, anon_order=order)
+        self.task: Task | None = task_of(swap, None, self.NR_PAGES, orders=0b111, order=order)
         self.numbers: dict[int, int] = {}
         self.nr_done = 0
 
@@ -238,7 +238,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
     """Faults, forks and exits of tasks race with reclaim, zswap and swapoff. Every page keeps its bytes."""
     seed = new_seed()
     swap = sc.Swap(nr_cpus=THREADS, memory_pages=2048, zswap=sc.Zswap(max_pool_percent=5))
-    swap.swapon(sc.Ghost(64 * C, virtual_table=True))
+    swap.swapon(sc.Ghost(pages=64 * C, is_virtual=True))
     storage = file_storage(16 * C)
     swap.swapon(file_storage(16 * C), priority=1)
     workers = [Worker(swap, thread, seed) for thread in range(THREADS)]
@@ -260,7 +260,7 @@ def test_address_spaces_survive_a_device_that_goes_off_and_on() -> None:
 def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
     """While cluster tables are allocated and freed, a reader sees each slot as used or free, never as bad."""
     swap = sc.Swap(nr_cpus=THREADS)
-    device = swap.swapon(sc.Ghost(8 * C, virtual_table=has_table))
+    device = swap.swapon(sc.Ghost(pages=8 * C, is_virtual=has_table))
     hold = [swap.alloc(0) for _ in range(C - 1)]
     assert {entry.offset // C for entry in hold} == {0}
     entries = np.arange(C, 4 * C, dtype=np.uint64)
@@ -299,7 +299,7 @@ def test_reader_with_a_stale_index_sees_null(has_table: bool) -> None:
 def test_reverse_map_names_nobody_once_the_virtual_slot_is_gone() -> None:
     """While slots are allocated and freed, a physical slot reads as a valid pointer, as free or as bad."""
     swap = sc.Swap(nr_cpus=THREADS)
-    ghost = swap.swapon(sc.Ghost(8 * C, virtual_table=True))
+    ghost = swap.swapon(sc.Ghost(pages=8 * C, is_virtual=True))
     device = swap.swapon(file_storage(C))
     slots = np.arange(C, dtype=np.uint64) + np.uint64(device.type << TYPE_SHIFT)
     seen: set[str] = set()

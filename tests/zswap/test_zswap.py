@@ -37,7 +37,7 @@ SCAN = 32  # the number of entries that one shrink of a group scans
 def shrunk_pages(machine: Machine) -> int:
     """Shrinks group A once and returns the number of pages written back."""
     written: list[int] = []
-    assert refusal(lambda: written.append(machine.swap.zswap.shrink(machine.a))) in (0, EAGAIN)
+    assert refusal(lambda: written.append(machine.swap.zswap.shrink(memcg=machine.a))) in (0, EAGAIN)
     return sum(written)
 
 
@@ -78,10 +78,10 @@ def test_parameters_are_those_given_and_can_be_written_while_it_runs() -> None:
 @pytest.mark.parametrize("has_table", [False, True])
 def test_zswap_can_be_turned_on_later_and_off_again(has_table: bool) -> None:
     swap = sc.Swap()
-    swap.swapon(sc.Ghost(4096, virtual_table=has_table))
+    swap.swapon(sc.Ghost(pages=4096, is_virtual=has_table))
     folio = swap.folio(0, text(1))
     assert errno_of(swap.swap_out, folio) == ENOSPC
-    assert (folio.is_resident, folio.dirty, folio.active, folio.read()) == (True, True, True, text(1))
+    assert (folio.is_resident, folio.is_dirty, folio.is_active, folio.read()) == (True, True, True, text(1))
     swap.zswap.enabled = True
     entry = swap.swap_out(folio)
     swap.zswap.enabled = False
@@ -105,7 +105,7 @@ def stack(has_table: bool) -> Iterator[tuple[sc.Swap, sc.SwapDevice]]:
     """Returns a subsystem with zswap, and its physical device."""
     swap = sc.Swap(zswap="lz4")
     if has_table:
-        swap.swapon(sc.Ghost(4096, virtual_table=True))
+        swap.swapon(sc.Ghost(pages=4096, is_virtual=True))
     yield swap, swap.swapon(file_storage(2048))
     swap.check()
 
@@ -154,7 +154,7 @@ def test_incompressible_page_stays_where_writeback_is_not(
     folio = swap.folio(0, text(1) if is_failure else noise(1), memcg=a)
     for tries in range(1, 4):
         assert refusal(swap.swap_out, folio) != 0
-        assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
+        assert (folio.is_resident, folio.is_dirty, folio.is_active) == (True, True, True)
         assert swap.zswap.stats()[counter] == tries, "each swap-out compresses once"
     assert swap.stats()["pswpout"] == 0
     assert device.inuse_pages == (0 if has_table else 1)
@@ -243,7 +243,7 @@ def test_a_store_replaces_the_older_copy_and_a_refused_one_drops_it(
 @pytest.mark.parametrize("has_table", [False, True])
 def test_a_load_that_does_not_decompress_is_an_io_error_and_can_be_tried_again(has_table: bool) -> None:
     swap = sc.Swap(zswap="lz4")
-    swap.swapon(sc.Ghost(4096, virtual_table=has_table))
+    swap.swapon(sc.Ghost(pages=4096, is_virtual=has_table))
     entry = swap.swap_out(swap.folio(0, text(1)))
     swap.zswap.set_faults(decompress=1.0)
     for tries in (1, 2):
@@ -267,17 +267,19 @@ def test_an_entry_that_fails_does_not_hold_the_others_up(machine: Machine) -> No
     assert shrunk_pages(machine) == 7
     assert machine.stat("reject_reclaim_fail") >= 1
     assert machine.rows(entries[0]) == ["zswap folio"]
-    in_use.dirty = False
+    in_use.is_dirty = False
     machine.swap.swap_cache_del_folio(in_use)
 
 
 def test_shrinking_says_why_it_cannot(machine: Machine) -> None:
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "the group has no entry"
+    assert errno_of(machine.swap.zswap.shrink, memcg=machine.a) == ENOENT, "the group has no entry"
     machine.out(text(1), machine.a)
     machine.a.write("memory.zswap.writeback", 0)
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == ENOENT, "writeback is off"
+    assert errno_of(machine.swap.zswap.shrink, memcg=machine.a) == ENOENT, "writeback is off"
     machine.a.write("memory.zswap.writeback", 1)
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == EAGAIN, "the entry has its second chance first"
+    assert errno_of(machine.swap.zswap.shrink, memcg=machine.a) == EAGAIN, (
+        "the entry has its second chance first"
+    )
     assert shrunk_pages(machine) == 1
 
 
@@ -330,7 +332,7 @@ def test_swapoff_of_an_ordinary_device_drops_its_entries() -> None:
 
 def test_entries_are_given_back_with_their_pages() -> None:
     swap = sc.Swap(zswap="lz4")
-    device = swap.swapon(sc.Ghost("1G", virtual_table=True))
+    device = swap.swapon(sc.Ghost("1G", is_virtual=True))
     assert swap.memory()["zswap_entry_bytes"] == 0
     entries = [swap.swap_out(swap.folio(sc.MAX_ORDER, data=b"text ")) for _ in range(200)]
     full = swap.memory()["zswap_entry_bytes"]
@@ -355,7 +357,7 @@ def test_entries_are_given_back_with_their_pages() -> None:
 def nr_pages_of_fault(swap: sc.Swap) -> int:
     """Swaps 16 pages out and returns the number of pages that a fault on the first page brings back."""
     mm = swap.mm()
-    start = mm.mmap(16, orders=1 << 4, anon_order=4)
+    start = mm.mmap(16, orders=1 << 4, order=4)
     mm.write(start * PAGE, b"x" * (16 * PAGE))
     mm.pageout(start, 16)
     assert swap.nr_used_pages == 0

@@ -101,7 +101,7 @@ def test_a_group_that_may_not_be_written_back_is_refused_at_its_limit(machine: M
         machine.out(noise(filler)[:2500] + bytes(PAGE - 2500), machine.a)
     folio = machine.swap.folio(0, text(99), memcg=machine.a)
     assert errno_of(machine.swap.swap_out, folio) != 0
-    assert (folio.is_resident, folio.dirty, folio.active) == (True, True, True)
+    assert (folio.is_resident, folio.is_dirty, folio.is_active) == (True, True, True)
     assert (machine.physical_pages, machine.stat("written_back_pages")) == (0, 0)
     folio.write(bytes(PAGE))
 
@@ -178,8 +178,8 @@ def test_proactive_writeback_counts_compressed_bytes(machine: Machine) -> None:
 def test_other_writeback_is_not_proactive(machine: Machine) -> None:
     entries = machine.out_each([noise(number) for number in range(40)], machine.a)
     machine.swap.zswap.writeback(entries[0])
-    assert errno_of(machine.swap.zswap.shrink, machine.a) == EAGAIN
-    assert machine.swap.zswap.shrink(machine.a) > 0
+    assert errno_of(machine.swap.zswap.shrink, memcg=machine.a) == EAGAIN
+    assert machine.swap.zswap.shrink(memcg=machine.a) > 0
     assert machine.a.memory_stat["zswpwb"] > 1
     assert machine.a.memory_stat["zswpwb_proactive_b"] == 0
 

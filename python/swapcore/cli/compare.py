@@ -12,11 +12,12 @@ from .options import (
     Status,
     add_flags,
     add_plot,
-    add_size_pages,
+    add_size,
     add_trace,
     add_value,
     given,
     print_result,
+    take_size,
     take_trace,
     warn,
 )
@@ -43,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         dest="strategies",
     )
     add_value(parser, "--rounds", "N", "timed rounds (default: 11)", type=int)
-    add_size_pages(parser)
+    add_size(parser, "size of the device, such as 1G (default: the workload fills the device to 90 %%)")
     add_value(parser, "--seed", "X", "seed of the order in a round (default: 1)", type=int)
     add_flags(parser, json="print everything as JSON")
     add_plot(parser, "draw a picture too")
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return print_names(as_json=args.json)
     take_trace(args)
+    take_size(args)
     args.trace = args.trace or DEFAULT_TRACE
     # The working directory joins the import path, as with `python -m`, because Python does not search the
     # working directory for an installed script.

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from swapcore.exceptions import invalid
+from swapcore.size import size_in_pages
 
 if TYPE_CHECKING:
     import argparse
@@ -66,10 +67,31 @@ def add_flags(parser: Parser, **flags: str) -> None:
         parser.add_argument(option(name), action="store_true", help=about)
 
 
-def add_size_pages(parser: Parser) -> None:
-    """Adds the size of the device that a trace of swap operations fills."""
-    about = "slots of the device (default: the workload fills the device to 90 %%)"
-    add_value(parser, "--size-pages", "N", about, type=int)
+def add_size(parser: Parser, about: str) -> None:
+    """Adds the two forms of the size of a device: ``--size`` and ``--size-pages``, see `take_size`.
+
+    Args:
+        parser: The parser.
+        about: The help text of ``--size``.
+    """
+    add_value(parser, "--size", "SIZE", about)
+    add_value(parser, "--size-pages", "N", "the size in slots, instead of --size", type=int)
+
+
+def take_size(args: argparse.Namespace, name: str = "size_pages") -> None:
+    """Puts the size, from ``--size`` or from the option in slots, into the option in slots.
+
+    Args:
+        args: The parsed arguments of `add_size`.
+        name: The name of the option in slots.
+
+    Raises:
+        InvalidArgumentError: EINVAL; both were given, or ``--size`` is no size of a device.
+    """
+    if args.size is not None:
+        if getattr(args, name) is not None:
+            raise invalid(f"--size {args.size} and {option(name)} {getattr(args, name)} are two, give one")
+        setattr(args, name, size_in_pages(args.size, None))
 
 
 def add_trace(parser: argparse.ArgumentParser, about: str) -> None:

@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"summary": _summary(results), "cases": cases}, indent=2))
     else:
         _print(results)
-    return Status.GOOD if all(result.ok for result in results) else Status.NOT_SO
+    return Status.GOOD if all(result.is_agreed for result in results) else Status.NOT_SO
 
 
 def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:
     return {
         "cases": len(results),
-        "cases_agreed": sum(result.ok for result in results),
+        "cases_agreed": sum(result.is_agreed for result in results),
         **{name: sum(getattr(result, name) for result in results) for name in _SUMS},
         "profile": results[0].profile,
     }
@@ -61,7 +61,7 @@ def _print(results: Sequence[CaseResult]) -> None:
     columns: dict[str, Callable[[CaseResult], str]] = {
         "case": lambda result: result.case,
         "family": lambda result: result.family,
-        "result": lambda result: "agrees" if result.ok else "DIVERGES",
+        "result": lambda result: "agrees" if result.is_agreed else "DIVERGES",
         "allocations": lambda result: str(result.allocations),
         "slots freed": lambda result: str(result.frees),
         "slots allocated": lambda result: str(result.slots),

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from swapcore import report
 from swapcore.exceptions import invalid
-from swapcore.size import size_in_pages
 from swapcore.storage import Ghost
 
 from .options import (
     Status,
     add_flags,
     add_plot,
+    add_size,
     add_trace,
     add_value,
     given,
     option,
     print_result,
+    take_size,
     take_trace,
     warn,
 )
@@ -37,7 +38,7 @@ ACCESS_OPTIONS = (
     "memory_high",
     "swap_max",
     "swappiness",
-    "memcg",
+    "hierarchy",
     "switch",
     "plot",
     "allow_oom",
@@ -55,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_value(
         parser, "--storage", "KIND", "zram, ram, file or null (default: zram, and nothing with --ghost)"
     )
-    add_value(parser, "--size", "SIZE", "size of the device, such as 1G (default: the workload's need)")
+    add_size(parser, "size of the device, such as 1G (default: the workload's need)")
     _configure_virtual(parser)
     add_value(parser, "--algorithm", "A", "algorithm of zram: lz4, or zstd if the build has it")
     add_value(parser, "--path", "FILE", "path of storage file, made if missing (default: a temporary file)")
@@ -74,7 +75,7 @@ def _configure_virtual(parser: argparse.ArgumentParser) -> None:
     about = "size of a ghost, a device that keeps no pages, such as 15T; in front of --storage if given"
     add_value(virtual, "--ghost", "SIZE", about)
     about = "the ghost records where each page lies; always on if --storage is given too"
-    add_flags(virtual, virtual_table=about)
+    add_flags(virtual, virtual=about)
     add_value(virtual, "--zswap", "ALGO", "compressor: lz4, or zstd if the build has it")
     about = "memory of the machine; zswap may use a fifth of the memory (default: 16G)"
     add_value(virtual, "--memory", "SIZE", about)
@@ -91,7 +92,7 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
     add_value(accesses, "--memory-high", "SIZE", "limit that throttles")
     add_value(accesses, "--swap-max", "SIZE", "limit on swap")
     add_value(accesses, "--swappiness", "N", "0 to 200 (default: 60)", type=int)
-    add_value(accesses, "--memcg", "V", "hierarchy: v2, v1 or disabled (default: v2)")
+    add_value(accesses, "--hierarchy", "V", "of the memory cgroups: v2, v1 or disabled (default: v2)")
     about = "a switch of the subsystem and its word, see Swap.switches; may be repeated"
     add_value(accesses, "--switch", "NAME=WORD", about, action="append")
     about = "exit with 0, not with 3, if a process is killed for want of memory"
@@ -108,8 +109,11 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return print_names(as_json=args.json)
     take_trace(args)
-    if args.size is not None and args.path is not None and Path(args.path).exists():
-        raise invalid(f"--size {args.size} is for a new file: {args.path} has its own")
+    if args.path is not None and Path(args.path).exists():
+        for name, value in given(args, "size", "size_pages").items():
+            raise invalid(f"{option(name)} {value} is for a new file: {args.path} has its own")
+    if args.storage is not None or args.ghost is None:
+        take_size(args)
     args.trace = args.trace or "kernel-build"
     if args.trace in workloads.WORKLOADS:
         return _accesses(args)
@@ -156,7 +160,7 @@ def _accesses(args: argparse.Namespace) -> int:
             make_storage=lambda: stack.enter_context(_storage(args, default_size_pages(work))),
             progress=lambda done, total: update(done / total),
             switches=_switches(args.switch),
-            **given(args, "memory_high", "swap_max", "swappiness", "memcg"),
+            **given(args, "memory_high", "swap_max", "swappiness", "hierarchy"),
             **_shared(args),
         )
     print_result(args, sweep, "plot_limits")
@@ -171,12 +175,12 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
 
     Each call makes a new ghost, because a ghost can be turned on only once at a time.
     """
-    if args.virtual_table and args.ghost is None:
-        raise invalid("--virtual-table is of a ghost: give --ghost SIZE")
+    if args.virtual and args.ghost is None:
+        raise invalid("--virtual is of a ghost: give --ghost SIZE")
     options = given(args, "zero_percent", "random_percent", "seed", "zswap", "memory")
     if args.ghost is not None:
-        has_table = args.virtual_table or args.storage is not None
-        options["ghost"] = Ghost(args.ghost, virtual_table=has_table)
+        is_virtual = args.virtual or args.storage is not None
+        options["ghost"] = Ghost(args.ghost, is_virtual=is_virtual)
     return options | {"is_verified": not args.no_verify}
 
 
@@ -185,10 +189,10 @@ def _storage(args: argparse.Namespace, default_pages: int) -> AbstractContextMan
     from swapcore.running.stacks import make_storage
 
     if args.storage is None and args.ghost is not None:
-        for name, value in given(args, "size", "algorithm", "path").items():
-            raise invalid(f"--{name} {value} is of a storage: with --ghost give --storage")
+        for name, value in given(args, "size", "size_pages", "algorithm", "path").items():
+            raise invalid(f"{option(name)} {value} is of a storage: with --ghost give --storage")
         return nullcontext()
-    size_pages = default_pages if args.size is None else size_in_pages(args.size, None)
+    size_pages = default_pages if args.size_pages is None else args.size_pages
     kind = args.storage or "zram"
     return make_storage(kind, size_pages=size_pages, algorithm=args.algorithm, path=args.path)
 

@@ -58,7 +58,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_value(options, "--ghost", "SIZE", f"size of the ghost (default: {DEFAULT_GHOST})")
     add_value(options, "--visibility", "V", "visibility of the ghost: visible, listed or hidden")
     add_value(options, "--algorithm", "A", "compressor of zswap: lz4, or zstd if the build has it")
-    add_value(options, "--size", "SIZE", "size that --memory-report fills (default: 32G)")
     add_value(options, "--owner-store", "S", "owner store of --memory-report (default: shadow)")
 
 
@@ -68,7 +67,8 @@ def chosen(args: argparse.Namespace) -> Callable[[argparse.Namespace], int] | No
     if len(names) > 1:
         raise invalid(f"{', '.join(map(option, names))}: one of them at a time")
     own = {name for scene in SCENES.values() for name in scene.options}
-    of_devices = {*_OF_WORKLOAD, "until", "size_pages", "plot", "bytes", "noheadings", "raw", "output"}
+    of_devices = {*_OF_WORKLOAD, "until", "size", "size_pages", "plot"}
+    of_devices |= {"bytes", "noheadings", "raw", "output"}
     allowed = {*SCENES[names[0]].options} if names else of_devices
     for name in sorted((own | of_devices) - allowed):
         value = getattr(args, name)
@@ -146,7 +146,7 @@ def _virtual(args: argparse.Namespace) -> int:
 
     work = workload_of(args.trace or VIRTUAL_ACCESSES, **given(args, "nr_ops", "workload_seed"))
     swap = Swap(nr_cpus=work.nr_cpus, zswap=args.algorithm or "lz4")
-    swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, virtual_table=True, **given(args, "visibility")))
+    swap.swapon(Ghost(args.ghost or DEFAULT_GHOST, is_virtual=True, **given(args, "visibility")))
     swap.swapon(Ram(pages=default_size_pages(work)), priority=10)
     runner = _run_most(swap, work, VIRTUAL_TREE)
     facts: Mapping[str, object]

@@ -17,7 +17,7 @@ from swapcore.storage import Null
 from swapcore.swaps import cluster_lists
 
 from . import scenes
-from .options import Status, add_flags, add_plot, add_size_pages, add_trace, add_value, take_trace
+from .options import Status, add_flags, add_plot, add_size, add_trace, add_value, take_size, take_trace
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ COLUMNS: dict[str, _Column] = {
     "TYPE": _Column("kind of device", lambda device: device.kind),
     "SIZE": _Column("usable size", lambda device: device.pages * PAGE_SIZE, is_bytes=True),
     "USED": _Column("bytes in use", lambda device: device.inuse_pages * PAGE_SIZE, is_bytes=True),
-    "PRIO": _Column("priority", lambda device: device.prio),
+    "PRIO": _Column("priority", lambda device: device.priority),
     "PAGES": _Column("usable slots", lambda device: device.pages),
     "INUSE-PAGES": _Column("slots in use", lambda device: device.inuse_pages),
     "FLAGS": _Column("SWP_* flags", lambda device: ",".join(device.flags)),
@@ -60,7 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     default = f"default: {DEFAULT_TRACE}; with --memcg {scenes.DEFAULT_ACCESSES}"
     add_trace(parser, f"workload, or .npz file ({default})")
     add_value(parser, "--until", "OPS", "stop after this many operations (default: all)", type=int)
-    add_size_pages(parser)
+    about = "size of the device, such as 1G (default: the workload fills the device to 90 %%)"
+    add_size(parser, f"{about}, or the size that --memory-report fills (default: 32G)")
     add_plot(parser, "draw a picture of the listing")
     add_flags(
         parser,
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     scene = scenes.chosen(args)
     if scene is not None:
         return scene(args)
+    take_size(args)
     args.trace = args.trace or DEFAULT_TRACE
     chosen = _chosen(args.output or DEFAULT_COLUMNS)
     options = {"nr_ops": args.nr_ops, "seed": args.workload_seed}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from swapcore import report
 from swapcore.exceptions import invalid
 
-from .options import Status, add_flags, add_value, given, option
+from .options import Status, add_flags, add_value, given, option, take_size
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, python="run Python threads instead of Rust threads")
     about = f"slots of all devices together (default: {DEFAULTS['pages']}; with --ops 4096)"
     add_value(parser, "--pages", "N", about, type=int)
+    add_value(parser, "--size", "SIZE", "size of all devices together, such as 1G, instead of --pages")
     add_value(parser, "--devices", "N", "number of devices", type=int, default=2)
     add_value(parser, "--profile", "P", "profile: the kernel to imitate", default="newest")
     add_flags(parser, json="print the result as JSON")
@@ -65,6 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the stress and prints its counts."""
+    take_size(args, "pages")
     for name, high in LIMITS.items():
         value = getattr(args, name)
         if value is not None and not 0 <= value <= high:

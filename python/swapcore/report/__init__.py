@@ -174,18 +174,18 @@ def format_size(size_bytes: int) -> str:
     return f"{value:.1f}".removesuffix(".0") + unit
 
 
-def format_limit(size: int | str | None) -> str:
+def format_limit(limit: int | str | None) -> str:
     """Formats bytes, the word ``max`` for no limit, or None for an unknown value.
 
     Args:
-        size: Bytes, the word, or None.
+        limit: Bytes, the word, or None.
 
     Returns:
         The text of `format_size`, the word, or a dash.
     """
-    if size is None:
+    if limit is None:
         return "-"
-    return size if isinstance(size, str) else format_size(size)
+    return limit if isinstance(limit, str) else format_size(limit)
 
 
 def format_ratio(ratio: float | None) -> str:

@@ -18,14 +18,14 @@ class Configuration:
     Attributes:
         about: Description in one line.
         has_ghost: True if there is a ghost, in front of the device or alone.
-        has_virtual_table: True if the ghost records where pages lie.
+        is_virtual: True if the ghost records where pages lie.
         has_device: True if there is a device for pages, which keeps no data in this measurement.
         has_zswap: True if pages go to zswap; otherwise pages go to the device, or are zeros.
     """
 
     about: str
     has_ghost: bool = False
-    has_virtual_table: bool = False
+    is_virtual: bool = False
     has_device: bool = False
     has_zswap: bool = False
 
@@ -34,16 +34,14 @@ CONFIGURATIONS = {
     "plain": Configuration("a device, pages on it", has_device=True),
     "plain-zswap": Configuration("a device, pages in zswap", has_device=True, has_zswap=True),
     "ghost-zswap": Configuration("a ghost without a table, pages in zswap", has_ghost=True, has_zswap=True),
-    "virtual-zero": Configuration(
-        "a ghost with a table, pages are zeros", has_ghost=True, has_virtual_table=True
-    ),
+    "virtual-zero": Configuration("a ghost with a table, pages are zeros", has_ghost=True, is_virtual=True),
     "virtual-zswap": Configuration(
-        "a ghost with a table, pages in zswap", has_ghost=True, has_virtual_table=True, has_zswap=True
+        "a ghost with a table, pages in zswap", has_ghost=True, is_virtual=True, has_zswap=True
     ),
     "virtual-device": Configuration(
         "a ghost with a table, pages on a device behind it",
         has_ghost=True,
-        has_virtual_table=True,
+        is_virtual=True,
         has_device=True,
     ),
 }

@@ -63,15 +63,15 @@ class CaseResult:
     divergence: Divergence | None = None
 
     @property
-    def ok(self) -> bool:
+    def is_agreed(self) -> bool:
         """Returns True if every slot and every recorded state agreed."""
         return self.divergence is None
 
     @property
     def agreement(self) -> float:
         """Returns the share of the slots that agreed, 0 to 1."""
-        return self.slots_agreed / self.slots if self.slots else float(self.ok)
+        return self.slots_agreed / self.slots if self.slots else float(self.is_agreed)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain dicts, lists, strings and numbers."""
-        return {**dataclasses.asdict(self), "ok": self.ok, "agreement": self.agreement}
+        return {**dataclasses.asdict(self), "is_agreed": self.is_agreed, "agreement": self.agreement}

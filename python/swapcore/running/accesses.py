@@ -14,7 +14,7 @@ from swapcore import report
 from swapcore._core import PAGE_SIZE, SWAPFILE_CLUSTER, Accesses
 from swapcore.exceptions import InvariantError, invalid, require_list
 from swapcore.results.accesses import AccessReplay, LimitSweep
-from swapcore.size import parse_size
+from swapcore.size import parse_limit
 from swapcore.workloads import WORKLOADS, Exit, Fork, Spawn, Touch, Workload, load, recorded
 
 from .stacks import DEFAULT_SEED, Run, RunOptions, require_made_up, zswap_ratio
@@ -123,7 +123,7 @@ class Runner:
 
     def _mm(self, process: int) -> Mm:
         group = self._group_of(process)
-        return self._swap.mm() if group is None else self._swap.mm(group)
+        return self._swap.mm() if group is None else self._swap.mm(memcg=group)
 
     def _touch(self, step: Touch, progress: Callable[[int], None] | None) -> None:
         mm, first_page = self._processes[step.process]
@@ -155,14 +155,15 @@ class AccessRun(Run):
 
     Attributes:
         workload: A name or path as for `swapcore.workloads.load`, a workload, or a list of accesses.
-        memory_max: Limit on memory, with unit or in bytes. None or ``"max"`` is no limit.
+        memory_max: Limit on memory, with unit or in bytes, rounded down to pages. None or ``"max"`` is no
+            limit.
         memory_high: Throttle limit on memory, in the form of ``memory_max``. ``v1`` has no throttle limit.
         swap_max: Limit on swap, in the form of ``memory_max``. With ``v1`` a ``swap_max`` needs a
             ``memory_max``, because ``v1`` has a limit on memory and swap together, which is set to the sum.
         swappiness: 0 to 200. With 0 the reclaim of a limit swaps no page.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
-        memcg: ``v2``, ``v1`` or ``disabled``; a run with ``disabled`` has no limits.
+        hierarchy: ``v2``, ``v1`` or ``disabled``, of memory cgroups; a run with ``disabled`` has no limits.
     """
 
     workload: str | os.PathLike[str] | Accesses | Workload = "zipf"
@@ -172,7 +173,7 @@ class AccessRun(Run):
     swappiness: int = 60
     switches: dict[str, str] | None = None
     policy: MemcgHooks | None = None
-    memcg: str = "v2"
+    hierarchy: str = "v2"
 
 
 class SweepOptions(RunOptions, total=False):
@@ -183,7 +184,7 @@ class SweepOptions(RunOptions, total=False):
     swappiness: int
     switches: dict[str, str] | None
     policy: MemcgHooks | None
-    memcg: str
+    hierarchy: str
 
 
 class AccessOptions(SweepOptions, total=False):
@@ -229,11 +230,11 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
         The result. The function raises the errors of `replay_accesses`.
     """
     work = workload_of(how.workload, how.seed, nr_ops=how.nr_ops, workload_seed=how.workload_seed)
-    files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)
+    files = _files({name: getattr(how, name) for name in LIMITS}, how.hierarchy)
     how = how.with_storage(default_size_pages(work))
-    swap, devices = how.turn_on(work.nr_cpus, switches=how.switches, memcg=how.memcg)
+    swap, devices = how.turn_on(nr_cpus=work.nr_cpus, switches=how.switches, hierarchy=how.hierarchy)
     group = None
-    if how.memcg != "disabled":
+    if how.hierarchy != "disabled":
         # The swappiness is set first, because with v1 a new group inherits the swappiness of the root.
         swap.swappiness = how.swappiness
         group = swap.memcg.create("workload", **files)
@@ -250,7 +251,7 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
     return AccessReplay(
         workload=work.name,
         memory_pages=swap.memory_pages,
-        memcg=how.memcg,
+        hierarchy=how.hierarchy,
         swappiness=how.swappiness,
         switches=swap.switches,
         policy=None if how.policy is None else f"{policy.__module__}:{policy.__qualname__}",
@@ -385,21 +386,21 @@ def default_size_pages(work: Workload) -> int:
 
 
 def _limit(limit: str | int | None) -> int | str:
-    return MAX if limit is None or limit == MAX else parse_size(limit)
+    return MAX if limit is None or limit == MAX else parse_limit(limit)
 
 
-def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | str]:
+def _files(limits: dict[str, str | int | None], hierarchy: str) -> dict[str, int | str]:
     """Returns the group files, with their values, that set the limits."""
     given = {name: limit for name, value in limits.items() if (limit := _limit(value)) != MAX}
-    if memcg == "disabled" and given:
-        raise invalid(f"memcg disabled knows no limits, not {', '.join(given)}")
-    if memcg != "v1":
+    if hierarchy == "disabled" and given:
+        raise invalid(f"hierarchy disabled knows no limits, not {', '.join(given)}")
+    if hierarchy != "v1":
         return given
     memory, swap = given.get("memory_max"), given.get("swap_max")
     if "memory_high" in given:
-        raise invalid(f"memory_high {given['memory_high']} is for memcg v2, v1 has no such file")
+        raise invalid(f"memory_high {given['memory_high']} is for hierarchy v2, v1 has no such file")
     if swap is not None and memory is None:
-        raise invalid(f"swap_max {swap} of memcg v1 needs memory_max: the limit is on both together")
+        raise invalid(f"swap_max {swap} of hierarchy v1 needs memory_max: the limit is on both together")
     files = {} if memory is None else {"memory_limit_in_bytes": memory}
     if isinstance(memory, int) and isinstance(swap, int):
         files["memory_memsw_limit_in_bytes"] = memory + swap

@@ -17,7 +17,7 @@ from swapcore import report
 from swapcore._core import SWAPFILE_CLUSTER, Trace
 from swapcore.exceptions import invalid, require_list
 from swapcore.results.comparison import Comparison, StrategyResult
-from swapcore.storage import PAGES_MAX, PAGES_MIN
+from swapcore.size import PAGES_MAX, PAGES_MIN, size_in_pages
 from swapcore.strategy import name_of, resolve
 from swapcore.trace import WORKLOADS, load
 
@@ -55,6 +55,7 @@ def compare(
     strategies: Iterable[Spec] = DEFAULT_STRATEGIES,
     *,
     rounds: int = DEFAULT_ROUNDS,
+    size: str | int | None = None,
     size_pages: int | None = None,
     seed: int = DEFAULT_SEED,
     progress: Callable[[int, int], None] | None = None,
@@ -66,7 +67,9 @@ def compare(
         trace: A workload as for `swapcore.trace.load`, or a loaded workload.
         strategies: Names or classes as for `swapcore.strategy.resolve`; ratios are relative to the first.
         rounds: Number of timed replays of each strategy.
-        size_pages: Slots of the device, header included; None takes a size that the workload fills to 90 %.
+        size: Size of the device, with unit or in bytes. Exclusive with ``size_pages``.
+        size_pages: Slots of the device, header included; without both sizes, the workload fills the device
+            to 90 %.
         seed: Seed of the order of the strategies inside each round.
         progress: Called with two numbers: replays done, and all replays.
         **workload: Parameters of a workload that is made up: ``nr_ops`` (operations), ``workload_seed`` (seed
@@ -84,6 +87,8 @@ def compare(
         raise invalid("0 strategies are under the least, 1")
     if not 1 <= rounds <= ROUNDS_MAX:
         raise invalid(f"rounds {rounds} is not in 1..={ROUNDS_MAX}")
+    if size is not None:
+        size_pages = size_in_pages(size, size_pages)
     loaded = load_made_up(trace, **workload)
     made_for_pages = _made_for_pages(trace, workload.get("workload_size_pages"))
     name = "trace" if isinstance(trace, Trace) else os.fspath(trace)

@@ -98,7 +98,7 @@ def run(how: FolioRun, progress: Callable[[int, int], None] | None = None) -> Fo
     """
     loaded = load_made_up(how.trace, nr_ops=how.nr_ops, workload_seed=how.workload_seed)
     how = how.with_storage(default_size_pages(loaded))
-    swap, devices = how.turn_on(loaded.nr_cpus)
+    swap, devices = how.turn_on(nr_cpus=loaded.nr_cpus)
     counts = loaded.replay_folios(
         swap,
         read_percent=how.read_percent,

@@ -79,7 +79,7 @@ def _measure(name: str, size_pages: int, owner_store: str, tell: Callable[[int],
     pages = size_pages + SWAPFILE_CLUSTER
     devices: list[SwapDevice] = []
     if configuration.has_ghost:
-        devices.append(swap.swapon(Ghost(pages, virtual_table=configuration.has_virtual_table)))
+        devices.append(swap.swapon(Ghost(pages=pages, is_virtual=configuration.is_virtual)))
     if configuration.has_device:
         devices.append(swap.swapon(Null(pages=pages)))
     # A ghost alone, without a device and without zswap, takes only pages of zeros, which it records as marks.

@@ -196,11 +196,11 @@ class _Replay:
             pages=line["pages"],
             bad_pages=line["bad"],
             is_rotational=not line["ssd"],
-            can_discard=discard is not None,
+            is_discardable=discard is not None,
         )
         device = self.swap.swapon(storage, priority=line["asked_prio"], discard=discard)
         _expect("type", line["type"], device.type)
-        _expect("priority", line["prio"], device.prio)
+        _expect("priority", line["prio"], device.priority)
         _expect("usable slots", line["usable"], device.pages)
         nr = device.max_pages
         self.devices[device.type] = _Device(device, np.zeros(nr, "u4"), np.zeros(nr, "?"))
@@ -360,7 +360,7 @@ class _Replay:
         folio = state.folios.get(slot)
         if folio is None:
             folio = self.swap.folio(0)
-            folio.mapped = True
+            folio.is_mapped = True
             self.swap.swap_cache_add_folio(folio, _value(kind, slot))
             state.folios[slot] = folio
             state.is_cached[slot] = True

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swapcore._core import PAGE_SIZE
 from swapcore.exceptions import invalid
 from swapcore.results.accesses import AccessReplay, LimitSweep
 from swapcore.storage import File, Ghost, Null, Ram, Zram
@@ -83,7 +84,7 @@ def _shared(data: dict[str, Any]) -> dict[str, Any]:
         "storage": _device(data["storage"]),
         "ghost": _ghost(data["ghost"]),
         "zswap": None if zswap is None else Zswap(**zswap),
-        "memory": data["memory_pages"],
+        "memory": data["memory_pages"] * PAGE_SIZE,
         **{name: data[name] for name in CONTENTS},
         **{name: data.get(name) for name in ("nr_ops", "workload_seed")},
     }
@@ -102,7 +103,7 @@ def _made_up(data: dict[str, Any]) -> WorkloadOptions:
 
 
 def _accesses(data: dict[str, Any]) -> AccessReplay:
-    own = {name: data[name] for name in ("workload", *LIMITS, "swappiness", "switches", "memcg")}
+    own = {name: data[name] for name in ("workload", *LIMITS, "swappiness", "switches", "hierarchy")}
     return run_accesses(AccessRun(policy=_policy(data["policy"]), **own, **_shared(data)))
 
 
@@ -119,9 +120,6 @@ def _device(shown: str | None) -> Storage | None:
         raise invalid(f"the storage {shown} cannot be made again from its description") from None
     if kind is File and not Path(args[0]).exists():
         raise invalid(f"the storage {shown} cannot be opened again: the file is gone")
-    if kind is Ghost:
-        # `Ghost` takes the size as its first argument, but the representation names the size ``pages``.
-        args.append(keywords.pop("pages"))
     return kind(*args, **keywords)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from swapcore._core import PAGE_SIZE, Swap
 from swapcore.exceptions import invalid
-from swapcore.size import DEFAULT_MEMORY_PAGES, memory_pages
+from swapcore.size import DEFAULT_MEMORY, parse_size
 from swapcore.storage import Faulty, File, Ghost, Null, Ram, Zram
 from swapcore.storage.zswap import zswap_options
 
@@ -80,7 +80,7 @@ class Run:
             turned off again. With `Null` no page is verified.
         ghost: A device in front of the storage, see `swapcore.Ghost`. Pages without a place stay in memory.
         zswap: Compressed memory in front of the ghost and the storage, as for `swapcore.Swap`.
-        memory: Memory of the subsystem, with unit or in pages.
+        memory: Memory of the subsystem, with unit or in bytes.
         zero_percent: Percentage of pages that are zeros; page accesses that write change such a page.
         random_percent: Percentage of pages that do not compress. The other pages compress about 3:1.
         is_verified: True compares each page that comes back from swap with the page's expected content.
@@ -92,7 +92,7 @@ class Run:
     storage: Storage | None = None
     ghost: Ghost | None = None
     zswap: Zswap | str | None = None
-    memory: str | int = DEFAULT_MEMORY_PAGES
+    memory: str | int = DEFAULT_MEMORY
     zero_percent: float = 10.0
     random_percent: float = 10.0
     is_verified: bool = True
@@ -114,7 +114,7 @@ class Run:
             storage = Zram(pages=size_pages)
         return replace(self, storage=storage, is_verified=self.is_verified and not isinstance(storage, Null))
 
-    def turn_on(self, nr_cpus: int, **options: Any) -> tuple[Swap, list[SwapDevice]]:  # noqa: ANN401
+    def turn_on(self, *, nr_cpus: int, **options: Any) -> tuple[Swap, list[SwapDevice]]:  # noqa: ANN401
         """Makes the subsystem and turns its devices on, the ghost first.
 
         Args:
@@ -127,9 +127,10 @@ class Run:
         Raises:
             InvalidArgumentError: EINVAL; a ghost without a virtual table has a storage behind it.
         """
-        swap = Swap(nr_cpus=nr_cpus, zswap=self.zswap, memory_pages=memory_pages(self.memory), **options)
+        memory_pages = parse_size(self.memory) // PAGE_SIZE
+        swap = Swap(nr_cpus=nr_cpus, zswap=self.zswap, memory_pages=memory_pages, **options)
         storage, ghost = self.storage, self.ghost
-        if storage is not None and ghost is not None and not ghost.virtual_table:
+        if storage is not None and ghost is not None and not ghost.is_virtual:
             raise invalid(f"{ghost!r} has no virtual table: its pages cannot go to {storage!r}")
         return swap, [swap.swapon(one) for one in (ghost, storage) if one is not None]
 

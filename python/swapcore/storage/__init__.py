@@ -19,10 +19,11 @@ from swapcore.exceptions import InvalidArgumentError
 from swapcore.size import (
     PAGES_MAX,
     PAGES_MIN,
-    memory_pages,
+    amount_in_pages,
+    ghost_pages,
     parse_size,
+    size_in_bytes,
     size_in_pages,
-    usable_pages,
     uuid_bytes,
 )
 from swapcore.storage.null import Null
@@ -111,7 +112,8 @@ class Zram(_WithStorage):
             pages: Uncompressed size in slots, header included.
             algorithm: ``lz4``, or ``zstd`` if the build has it.
             level: Level of the algorithm; None is the algorithm's default.
-            mem_limit: Largest amount of memory for compressed pages, with unit or in bytes; None is no limit.
+            mem_limit: Largest amount of memory for compressed pages, with unit or in bytes; the amount is
+                rounded up to pages, as in the kernel. None is no limit.
                 A page that finds no room stays in memory, and the swap-out raises `SwapIOError` (ENOMEM).
 
         Raises:
@@ -119,7 +121,7 @@ class Zram(_WithStorage):
                 algorithms), or a bad level.
         """
         slots = size_in_pages(size, pages)
-        limit_bytes = None if mem_limit is None else parse_size(mem_limit)
+        limit_bytes = None if mem_limit is None else size_in_bytes(mem_limit)
         storage = _core.Storage.zram(slots, algorithm=algorithm, level=level, mem_limit_bytes=limit_bytes)
         self._options = {"pages": slots, "algorithm": algorithm, "level": level}
         super().__init__(storage, **self._options, mem_limit=mem_limit)
@@ -136,7 +138,7 @@ class Zram(_WithStorage):
 
     @mem_limit_bytes.setter
     def mem_limit_bytes(self, mem_limit: str | int | None) -> None:
-        self.storage.mem_limit_bytes = 0 if mem_limit is None else parse_size(mem_limit)
+        self.storage.mem_limit_bytes = 0 if mem_limit is None else size_in_bytes(mem_limit)
         self._show(**self._options, mem_limit=mem_limit)
 
     def reset_mem_used_max(self) -> None:
@@ -401,39 +403,54 @@ class Ghost(_WithStorage):
     these devices, and no page table changes.
     """
 
-    __slots__ = ("virtual_table", "visibility")
+    __slots__ = ("is_virtual", "visibility")
 
-    virtual_table: bool
+    is_virtual: bool
     """True if each slot has a second word that records where the page of the slot lies."""
     visibility: str
     """``visible``, ``listed`` or ``hidden``."""
 
-    def __init__(self, size: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> None:
+    def __init__(
+        self,
+        size: str | int | None = None,
+        *,
+        pages: int | None = None,
+        is_virtual: bool = False,
+        visibility: str = "visible",
+    ) -> None:
         """Describes a device; the description takes no memory and no file space.
 
         Args:
-            size: Size as text with a unit, such as ``"15T"``, or as a number of slots, header included. A
-                number counts slots, because a ghost stores no bytes. ``"16T"`` makes 2**32 - 1 slots, as
-                many as a device can have.
-            virtual_table: True allows other devices behind the ghost, see `docs/virtual.md`.
+            size: Size with unit, such as ``"15T"``, or in bytes, see `parse_size`. Exclusive with ``pages``.
+                ``"16T"`` makes 2**32 - 1 slots, as many as a device can have.
+            pages: Size in slots, header included.
+            is_virtual: True allows other devices behind the ghost, see `docs/virtual.md`.
             visibility: ``visible`` is listed and counted in the totals, ``listed`` is listed without a size,
                 ``hidden`` is not listed and not counted.
 
         Raises:
             InvalidArgumentError: EINVAL; a size out of range or an unknown word.
         """
-        slots = size_in_pages(None, usable_pages(memory_pages(size)))
-        self._make(_core.Storage.ghost(slots, virtual_table=virtual_table, visibility=visibility), visibility)
+        slots = ghost_pages(size, pages)
+        self._make(_core.Storage.ghost(slots, is_virtual=is_virtual, visibility=visibility), visibility)
 
     @classmethod
-    def for_ram(cls, ram: str | int, *, virtual_table: bool = False, visibility: str = "visible") -> Ghost:
+    def for_ram(
+        cls,
+        size: str | int | None = None,
+        *,
+        pages: int | None = None,
+        is_virtual: bool = False,
+        visibility: str = "visible",
+    ) -> Ghost:
         """Describes a ghost with the size of ``/dev/ghostswap``, a character device of a kernel patch.
 
         The size is eight times the size of memory, in whole clusters.
 
         Args:
-            ram: Size of memory with unit, or in pages.
-            virtual_table: See `Ghost`.
+            size: Size of memory with unit, or in bytes, see `parse_size`. Exclusive with ``pages``.
+            pages: Size of memory in pages.
+            is_virtual: See `Ghost`.
             visibility: See `Ghost`.
 
         Returns:
@@ -444,20 +461,20 @@ class Ghost(_WithStorage):
         """
         ghost = cls.__new__(cls)
         storage = _core.Storage.ghost_for_ram(
-            memory_pages(ram), virtual_table=virtual_table, visibility=visibility
+            amount_in_pages(size, pages), is_virtual=is_virtual, visibility=visibility
         )
         ghost._make(storage, visibility)
         return ghost
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, virtual_table: bool = False, visibility: str = "visible"
+        cls, path: str | os.PathLike[str], *, is_virtual: bool = False, visibility: str = "visible"
     ) -> Ghost:
         """Describes a ghost of the size that the swap header in a file of exactly one page states.
 
         Args:
             path: The file, as `Null.write_header` makes it.
-            virtual_table: See `Ghost`.
+            is_virtual: See `Ghost`.
             visibility: See `Ghost`.
 
         Returns:
@@ -468,15 +485,13 @@ class Ghost(_WithStorage):
             InvalidArgumentError: EINVAL; the file is not one page with a swap header, or an unknown word.
         """
         ghost = cls.__new__(cls)
-        storage = _core.Storage.ghost_open(
-            os.fspath(path), virtual_table=virtual_table, visibility=visibility
-        )
+        storage = _core.Storage.ghost_open(os.fspath(path), is_virtual=is_virtual, visibility=visibility)
         ghost._make(storage, visibility)
         return ghost
 
     def _make(self, storage: _core.Storage, visibility: str) -> None:
-        self.virtual_table = storage.has_virtual_table
+        self.is_virtual = storage.is_virtual
         self.visibility = visibility
         shown = None if visibility == "visible" else visibility
-        table = self.virtual_table or None
-        _WithStorage.__init__(self, storage, pages=storage.pages, virtual_table=table, visibility=shown)
+        virtual = self.is_virtual or None
+        _WithStorage.__init__(self, storage, pages=storage.pages, is_virtual=virtual, visibility=shown)

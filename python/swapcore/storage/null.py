@@ -30,14 +30,14 @@ class Null:
         bad_pages: Slots that are never handed out.
         is_rotational: True turns off `SWP_SOLIDSTATE`, so all CPUs allocate from one shared next slot.
         is_block_device: False makes the device a regular file, which takes only order 0 and no bad pages.
-        can_discard: True lets ``swapon(discard=...)`` take effect.
+        is_discardable: True lets ``swapon(discard=...)`` take effect.
     """
 
     pages: int
     bad_pages: tuple[int, ...]
     is_rotational: bool
     is_block_device: bool
-    can_discard: bool
+    is_discardable: bool
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Null:
         bad_pages: Iterable[int] = (),
         is_rotational: bool = False,
         is_block_device: bool = True,
-        can_discard: bool = False,
+        is_discardable: bool = False,
     ) -> None:
         """Describes a device.
 
@@ -57,7 +57,7 @@ class Null:
             bad_pages: Slots that are never handed out; `Swap.swapon` checks their range.
             is_rotational: Whether the device is a disk that seeks.
             is_block_device: Whether the device is a block device (as opposed to a regular file).
-            can_discard: Whether the device takes discards.
+            is_discardable: Whether the device takes discards.
 
         Raises:
             InvalidArgumentError: EINVAL; no size, two sizes, or a size out of range.
@@ -67,7 +67,7 @@ class Null:
             ("bad_pages", tuple(map(operator.index, bad_pages))),
             ("is_rotational", is_rotational),
             ("is_block_device", is_block_device),
-            ("can_discard", can_discard),
+            ("is_discardable", is_discardable),
         ):
             object.__setattr__(self, name, value)
 
@@ -78,7 +78,7 @@ class Null:
         *,
         is_rotational: bool = False,
         is_block_device: bool = True,
-        can_discard: bool = False,
+        is_discardable: bool = False,
     ) -> Null:
         """Takes size and bad pages from the header that mkswap wrote to a device or to an image of a device.
 
@@ -89,7 +89,7 @@ class Null:
             path: The file; only its header is read.
             is_rotational: See `Null`.
             is_block_device: See `Null`.
-            can_discard: See `Null`.
+            is_discardable: See `Null`.
 
         Returns:
             The device.
@@ -107,7 +107,7 @@ class Null:
             bad_pages=header["bad_pages"],
             is_rotational=is_rotational,
             is_block_device=is_block_device,
-            can_discard=can_discard,
+            is_discardable=is_discardable,
         )
 
     def write_header(

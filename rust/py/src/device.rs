@@ -79,7 +79,7 @@ getters! {
     kind: Result<&'static str> = Ok(device.live()?.kind());
     visibility: Result<Option<&'static str>> = Ok(device.live()?.visibility().map(Visibility::name));
     is_virtual: Result<bool> = Ok(device.live()?.is_virtual());
-    prio: Result<i32> = Ok(device.live()?.prio());
+    priority: Result<i32> = Ok(device.live()?.prio());
     pages: Result<u32> = Ok(device.live()?.pages());
     max_pages: Result<u32> = Ok(device.live()?.max_pages());
     limit_pages: Result<u32> = Ok(device.live()?.limit_pages());
@@ -175,7 +175,7 @@ impl SwapDevice {
     fn __repr__(&self) -> String {
         match self.live() {
             Ok(device) => format!(
-                "<SwapDevice type {}, {} of {} pages used, prio {}>",
+                "<SwapDevice type {}, {} of {} pages used, priority {}>",
                 self.ty.0,
                 self.swap.inuse_pages(self.ty),
                 device.pages(),

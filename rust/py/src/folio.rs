@@ -99,13 +99,13 @@ getters! {
     // 1 is subtracted, because `FolioHandle::with` itself holds a reference to the folio during the call.
     refs: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.refs() - 1))?);
     mapcount: Result<u32> = Ok(this.folio.with(|folio| Ok(folio.mapcount()))?);
-    locked: Result<bool> = this.flag(FolioFlags::LOCKED);
-    writeback: Result<bool> = this.flag(FolioFlags::WRITEBACK);
-    mapped: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_mapped()))?);
-    dirty: Result<bool> = this.flag(FolioFlags::DIRTY);
-    uptodate: Result<bool> = this.flag(FolioFlags::UPTODATE);
-    active: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_active()))?);
-    workingset: Result<bool> = this.flag(FolioFlags::WORKINGSET);
+    is_locked: Result<bool> = this.flag(FolioFlags::LOCKED);
+    is_writeback: Result<bool> = this.flag(FolioFlags::WRITEBACK);
+    is_mapped: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_mapped()))?);
+    is_dirty: Result<bool> = this.flag(FolioFlags::DIRTY);
+    is_uptodate: Result<bool> = this.flag(FolioFlags::UPTODATE);
+    is_active: Result<bool> = Ok(this.folio.with(|folio| Ok(folio.is_active()))?);
+    is_workingset: Result<bool> = this.flag(FolioFlags::WORKINGSET);
     memcg: Result<Option<MemCgroup>> = {
         let css = this.folio.with(|folio| Ok(folio.css()))?;
         Ok(css.and_then(|css| MemCgroup::of(this.folio.swap(), css)))
@@ -115,23 +115,23 @@ getters! {
 #[pymethods]
 impl Folio {
     #[setter]
-    fn set_locked(&self, locked: bool) {
-        self.folio.set_locked(locked);
+    fn set_is_locked(&self, is_locked: bool) {
+        self.folio.set_locked(is_locked);
     }
 
     #[setter]
-    fn set_writeback(&self, writeback: bool) -> Result<()> {
-        Ok(self.folio.set_writeback(writeback)?)
+    fn set_is_writeback(&self, is_writeback: bool) -> Result<()> {
+        Ok(self.folio.set_writeback(is_writeback)?)
     }
 
     #[setter]
-    fn set_mapped(&self, mapped: bool) -> Result<()> {
-        Ok(self.folio.set_mapped(mapped, CpuId(0))?)
+    fn set_is_mapped(&self, is_mapped: bool) -> Result<()> {
+        Ok(self.folio.set_mapped(is_mapped, CpuId(0))?)
     }
 
     #[setter]
-    fn set_dirty(&self, dirty: bool) -> Result<()> {
-        Ok(self.folio.set_dirty(dirty)?)
+    fn set_is_dirty(&self, is_dirty: bool) -> Result<()> {
+        Ok(self.folio.set_dirty(is_dirty)?)
     }
 
     #[doc = stub!(Folio.read)]

@@ -16,6 +16,7 @@ use swapcore::{CpuId, GroupHandle, SwapError, SwpType};
 use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::Result;
+use crate::border::number::Cpu;
 
 #[doc = stub!(MemCgroup)]
 #[pyclass(frozen, module = "swapcore")]
@@ -78,9 +79,9 @@ impl MemCgroup {
         Ok(python_value(py, FileValue::of(&text))?)
     }
 
-    fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool) -> Result<()> {
+    fn write_text(&self, py: Python<'_>, file: &str, text: &str, nonblock: bool, cpu: Option<Cpu>) -> Result<()> {
         let (swap, css) = (self.handle.swap(), self.handle.css());
-        let cpu: CpuId = convert::cpu(None, swap.nr_cpus())?;
+        let cpu: CpuId = convert::cpu(cpu, swap.nr_cpus())?;
         detached(py, || swap.memcg_write(css, file, text, nonblock, cpu))
     }
 }
@@ -121,10 +122,10 @@ impl MemcgFile {
     }
 
     #[doc = stub!(MemcgFile.write)]
-    #[pyo3(signature = (value, *, nonblock = false))]
-    fn write(&self, py: Python<'_>, value: &Bound<'_, PyAny>, nonblock: bool) -> Result<()> {
+    #[pyo3(signature = (value, *, nonblock = false, cpu = None))]
+    fn write(&self, py: Python<'_>, value: &Bound<'_, PyAny>, nonblock: bool, cpu: Option<Cpu>) -> Result<()> {
         let (file, text) = (self.opened()?, text_of(value)?);
-        let cpu: CpuId = convert::cpu(None, file.swap().nr_cpus())?;
+        let cpu: CpuId = convert::cpu(cpu, file.swap().nr_cpus())?;
         detached(py, || file.write(&text, nonblock, cpu))
     }
 
@@ -160,15 +161,20 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 /// Returns the text to write into the file of an attribute or keyword, as [`text_of`]. A size that the kernel's files
-/// do not know, such as `1.5G` or `1GiB`, becomes its number of bytes, because attributes accept each size that the
-/// Python package accepts.
+/// do not know, such as `1.5G`, `1GiB` or `1 G`, becomes its number of bytes, because attributes accept each size that
+/// the Python package accepts. Options behind the size, as in `1.5G swappiness=60`, stay.
 fn amount_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = text_of(value)?;
-    let is_foreign = text.contains('.') || text.to_ascii_lowercase().trim_end().ends_with("ib");
-    if !is_foreign || !text.trim_start().starts_with(|letter: char| letter.is_ascii_digit()) {
+    let before_options = |at: usize| text[..at].rfind(char::is_whitespace).unwrap_or(0);
+    let (size, options) = text.split_at(text.find('=').map_or(text.len(), before_options));
+    let size = size.trim();
+    let is_foreign = size.contains(|letter: char| letter == '.' || letter.is_whitespace())
+        || size.to_ascii_lowercase().ends_with("ib");
+    if !is_foreign || !size.starts_with(|letter: char| letter.is_ascii_digit()) {
         return Ok(text);
     }
-    Ok(value.py().import("swapcore.size")?.getattr("parse_size")?.call1((text,))?.str()?.to_string())
+    let bytes = value.py().import("swapcore.size")?.getattr("parse_limit")?.call1((size,))?.str()?;
+    Ok(format!("{bytes}{options}"))
 }
 
 /// Converts the value of a file to a Python value. A number becomes an int. Lines with a key and a value become a
@@ -206,7 +212,7 @@ impl MemCgroup {
                 let keyword: String = keyword.extract()?;
                 let file = made.handle.swap().memcg_file_of_keyword(made.handle.css(), &keyword)?;
                 let unknown = || PyTypeError::new_err(format!("create() got {keyword:?}, which no file is named like"));
-                made.write_text(py, file.ok_or_else(unknown)?, &amount_of(&value)?, false)?;
+                made.write_text(py, file.ok_or_else(unknown)?, &amount_of(&value)?, false, None)?;
             }
             Ok(())
         };
@@ -232,9 +238,16 @@ impl MemCgroup {
     }
 
     #[doc = stub!(MemCgroup.write)]
-    #[pyo3(signature = (file, value, *, nonblock = false))]
-    fn write(&self, py: Python<'_>, file: &str, value: &Bound<'_, PyAny>, nonblock: bool) -> Result<()> {
-        self.write_text(py, file, &text_of(value)?, nonblock)
+    #[pyo3(signature = (file, value, *, nonblock = false, cpu = None))]
+    fn write(
+        &self,
+        py: Python<'_>,
+        file: &str,
+        value: &Bound<'_, PyAny>,
+        nonblock: bool,
+        cpu: Option<Cpu>,
+    ) -> Result<()> {
+        self.write_text(py, file, &text_of(value)?, nonblock, cpu)
     }
 
     #[doc = stub!(MemCgroup.open)]
@@ -291,7 +304,7 @@ impl MemCgroup {
     fn __setattr__(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> Result<()> {
         let missing = || PyAttributeError::new_err(format!("the group has no file {name:?} to set"));
         let file = self.file_of(name, missing)?;
-        self.write_text(py, file, &amount_of(value)?, false)
+        self.write_text(py, file, &amount_of(value)?, false, None)
     }
 
     fn __eq__(&self, other: &Self) -> bool {

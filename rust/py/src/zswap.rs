@@ -154,7 +154,7 @@ impl ZswapHandle {
     }
 
     #[doc = stub!(ZswapHandle.shrink)]
-    #[pyo3(signature = (memcg = None, *, cpu = None))]
+    #[pyo3(signature = (*, memcg = None, cpu = None))]
     fn shrink(&self, py: Python<'_>, memcg: Option<&Bound<'_, MemCgroup>>, cpu: Option<Cpu>) -> Result<u64> {
         let (css, cpu) = (MemCgroup::css_of(memcg, &self.swap)?, self.cpu(cpu)?);
         detached(py, || self.swap.shrink_memcg(css, cpu))

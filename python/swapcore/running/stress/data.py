@@ -83,7 +83,7 @@ class DataProgram(Program):
         self.storages: dict[int, tuple[Ghost | Zram | Faulty, int]] = {}
         self.faulty: list[Faulty] = []
         if how.ghost is not None:
-            self._swapon(Ghost(how.ghost, virtual_table=True), 20)
+            self._swapon(Ghost(how.ghost, is_virtual=True), 20)
         for number in range(how.devices):
             storage: Zram | Faulty = Zram(pages=how.pages // how.devices)
             if how.faults:
@@ -162,7 +162,7 @@ class DataProgram(Program):
         """Starts an address space."""
         if len(self.tasks) < TASKS_MAX:
             group = self.rng.choice(self.groups) if self.groups else None
-            mm = self.swap.mm() if group is None else self.swap.mm(group)
+            mm = self.swap.mm() if group is None else self.swap.mm(memcg=group)
             orders = self.rng.choice((None, 1, 0b10001))
             self.tasks.append(_Task(mm, mm.mmap(SPAN_PAGES, orders=orders), group))
 
@@ -238,7 +238,7 @@ class DataProgram(Program):
         """Gives the ghost another size."""
         for device in self.swap.devices:
             if device.kind == "ghost":
-                self.swap.resize(device, self.rng.randint(2, 16) * 512)
+                self.swap.resize(device, pages=self.rng.randint(2, 16) * 512)
 
     def drain(self) -> None:
         """Reads every page once more, without planned failures, and ends all address spaces."""

@@ -103,7 +103,7 @@ class SlotProgram(Program):
     def swapoff(self) -> None:
         """Turns a device off, which drops the references to its slots, and on again."""
         device: SwapDevice = self.rng.choice(sorted(self.swap.devices, key=lambda device: device.type))
-        kind, prio, pages = device.type, device.prio, device.max_pages
+        kind, prio, pages = device.type, device.priority, device.max_pages
         self.held = [run for run in self.held if run[0] >> TYPE_SHIFT != kind]
         self.owned = {value for value in self.owned if value >> TYPE_SHIFT != kind}
         self.swap.swapoff(device)

@@ -3,6 +3,7 @@
 
 use rustix::io::Errno;
 
+use super::amount::parse_number;
 use super::{FileWrite, TargetGroup};
 use crate::base::error::Result;
 use crate::base::limits::{MAX_RECLAIM_RETRIES, MAX_SWAPPINESS, PAGE_SIZE, SWAPPINESS_ANON_ONLY};
@@ -160,7 +161,7 @@ impl FileWrite<'_> {
     fn swappiness_of(&self, word: &str) -> Result<u8> {
         let value = match word.strip_prefix("swappiness=") {
             Some("max") => Some(SWAPPINESS_ANON_ONLY),
-            Some(number) => number.parse().ok().filter(|&number| number <= MAX_SWAPPINESS),
+            Some(number) => parse_number(number, MAX_SWAPPINESS),
             None => None,
         };
         value.ok_or_else(|| self.bad("bytes and then nothing, source=zswap, or swappiness=, 0..=200 or max,"))

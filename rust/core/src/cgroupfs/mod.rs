@@ -24,7 +24,7 @@ use crate::base::limits::MAX_SWAPPINESS;
 use crate::base::types::{CpuId, CssId};
 use crate::machine::Swap;
 use crate::memcg::{CounterKind, Descriptor, Hierarchy, MemCgroup, MemCgroups};
-use amount::{bytes_line, limit_line};
+use amount::{bytes_line, limit_line, parse_number};
 
 /// The group whose file is read or written, together with all groups and the subsystem.
 #[derive(Clone, Copy, Debug)]
@@ -140,8 +140,7 @@ impl FileWrite<'_> {
 
     /// Parses a number of 0..=`high`. Errors: EINVAL.
     fn number(&self, high: u8) -> Result<u8> {
-        let number = self.text.parse().ok().filter(|&number| number <= high);
-        number.ok_or_else(|| self.bad(&format!("a number of 0..={high}")))
+        parse_number(self.text, high).ok_or_else(|| self.bad(&format!("a number of 0..={high}")))
     }
 }
 

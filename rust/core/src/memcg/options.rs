@@ -8,7 +8,7 @@ use crate::base::words::{Word, parse_optional, unknown_name, words};
 
 words! {
     /// The interface of the memory controller. Kernel: the mounted hierarchy; `do_memsw_account` is true on v1.
-    pub enum Hierarchy: "memcg" {
+    pub enum Hierarchy: "hierarchy" {
         /// One counter of memory, and one of swap.
         V2 = "v2",
         /// One counter of memory, and one of memory and swap together (memsw).
@@ -19,7 +19,7 @@ words! {
 impl Hierarchy {
     /// Returns the hierarchy of a name, or `None` for `disabled`. Errors: `UnknownName` (EINVAL).
     pub fn unless_disabled(name: &str) -> Result<Option<Self>> {
-        parse_optional("memcg", "disabled", name)
+        parse_optional("hierarchy", "disabled", name)
     }
 }
 

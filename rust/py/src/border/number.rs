@@ -4,7 +4,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString};
+use pyo3::types::{PyBool, PyInt};
 use swapcore::SwapError;
 
 use super::errors::Error;
@@ -101,15 +101,16 @@ argument!(samples: usize = "samples" in 0, MOST);
 argument!(seed: u64 = "seed" in 0, MOST);
 argument!(start: usize = "start" in 0, MOST);
 
-/// Converts the size of a device that stores no data. The argument is a str with a unit, or an int, which is the
-/// number of slots.
-pub(crate) fn slots_or_size(ob: &Bound<'_, PyAny>) -> PyResult<SizePages> {
-    if !ob.is_instance_of::<PyString>() {
-        return ob.extract();
-    }
-    // The Python module `swapcore.size` parses the str, because the storages of the Python package accept the same
-    // strings.
-    ob.py().import("swapcore.size")?.getattr("memory_pages")?.call1((ob,))?.extract()
+/// Converts the size of a ghost, of which the caller passes one form: `size`, a text or a number of bytes, or `pages`.
+///
+/// The Python module `swapcore.size` does the conversion, because the storages of the Python package accept the same
+/// sizes.
+pub(crate) fn ghost_pages<'py>(
+    py: Python<'py>,
+    size: Option<&Bound<'py, PyAny>>,
+    pages: Option<&Bound<'py, PyAny>>,
+) -> PyResult<SizePages> {
+    py.import("swapcore.size")?.getattr("ghost_pages")?.call1((size, pages))?.extract()
 }
 
 /// Size in slots of the ghost that a new `Swap` turns on at once; `None` if it turns no ghost on.
@@ -118,12 +119,12 @@ pub(crate) struct VirtualPages(pub(crate) Option<u32>);
 impl<'a, 'py> FromPyObject<'a, 'py> for VirtualPages {
     type Error = PyErr;
 
-    /// Converts True (the largest size), False, a str with a unit or a number of slots.
+    /// Converts True (the largest size), False, or a size as a text or a number of bytes.
     fn extract(ob: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(is_on) = ob.cast::<PyBool>() {
             return Ok(Self(is_on.is_true().then_some(u32::MAX)));
         }
-        Ok(Self(Some(slots_or_size(&ob)?.0)))
+        Ok(Self(Some(ghost_pages(ob.py(), Some(&ob), None)?.0)))
     }
 }
 

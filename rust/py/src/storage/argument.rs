@@ -43,7 +43,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for StorageArg {
             bad_pages: number::bad_pages(&ob.getattr("bad_pages")?)?,
             is_rotational: ob.getattr("is_rotational")?.extract()?,
             is_block_device: ob.getattr("is_block_device")?.extract()?,
-            can_discard: ob.getattr("can_discard")?.extract()?,
+            can_discard: ob.getattr("is_discardable")?.extract()?,
             ..DeviceSpec::new(number::pages(&ob.getattr("pages")?)?)
         }))
     }

@@ -53,8 +53,8 @@ getters! {
     bad_pages: Vec<u32> = this.storage.spec().bad_pages;
     is_rotational: bool = this.storage.spec().is_rotational;
     is_block_device: bool = this.storage.spec().is_block_device;
-    has_virtual_table: bool = this.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table);
-    can_discard: bool = this.storage.spec().can_discard;
+    is_virtual: bool = this.storage.spec().ghost.is_some_and(|ghost| ghost.has_virtual_table);
+    is_discardable: bool = this.storage.spec().can_discard;
     label: Result<String> = Ok(this.swap_file()?.header().label);
     uuid: Result<[u8; 16]> = Ok(this.swap_file()?.header().uuid);
     mem_limit_bytes: Result<u64> = Ok(this.zram_device()?.mem_limit_bytes());
@@ -142,23 +142,23 @@ impl Storage {
 
     #[doc = stub!(Storage.ghost)]
     #[staticmethod]
-    #[pyo3(signature = (pages, *, virtual_table = false, visibility = "visible"))]
-    fn ghost(pages: SizePages, virtual_table: bool, visibility: &str) -> Result<Self> {
-        Ok(Self::new(Arc::new(Ghost::new(pages.0, ghost_spec(virtual_table, visibility)?)?)))
+    #[pyo3(signature = (pages, *, is_virtual = false, visibility = "visible"))]
+    fn ghost(pages: SizePages, is_virtual: bool, visibility: &str) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::new(pages.0, ghost_spec(is_virtual, visibility)?)?)))
     }
 
     #[doc = stub!(Storage.ghost_for_ram)]
     #[staticmethod]
-    #[pyo3(signature = (ram_pages, *, virtual_table = false, visibility = "visible"))]
-    fn ghost_for_ram(ram_pages: RamPages, virtual_table: bool, visibility: &str) -> Result<Self> {
-        Ok(Self::new(Arc::new(Ghost::for_ram(ram_pages.0, ghost_spec(virtual_table, visibility)?)?)))
+    #[pyo3(signature = (ram_pages, *, is_virtual = false, visibility = "visible"))]
+    fn ghost_for_ram(ram_pages: RamPages, is_virtual: bool, visibility: &str) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::for_ram(ram_pages.0, ghost_spec(is_virtual, visibility)?)?)))
     }
 
     #[doc = stub!(Storage.ghost_open)]
     #[staticmethod]
-    #[pyo3(signature = (path, *, virtual_table = false, visibility = "visible"))]
-    fn ghost_open(path: &str, virtual_table: bool, visibility: &str) -> Result<Self> {
-        Ok(Self::new(Arc::new(Ghost::open(Path::new(path), ghost_spec(virtual_table, visibility)?)?)))
+    #[pyo3(signature = (path, *, is_virtual = false, visibility = "visible"))]
+    fn ghost_open(path: &str, is_virtual: bool, visibility: &str) -> Result<Self> {
+        Ok(Self::new(Arc::new(Ghost::open(Path::new(path), ghost_spec(is_virtual, visibility)?)?)))
     }
 
     #[doc = stub!(Storage.set_faults)]

@@ -70,26 +70,26 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.alloc_batch)]
-    #[pyo3(signature = (n, order = 0, *, cpu = None))]
+    #[pyo3(signature = (nr, order = 0, *, cpu = None))]
     fn alloc_batch(
         &self,
         py: Python<'_>,
-        n: NrRuns,
+        nr: NrRuns,
         #[pyo3(from_py_with = number::order)] order: u64,
         cpu: Option<Cpu>,
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
         let cpu = self.cpu(cpu)?;
-        // `n` is limited to the number of runs that fit in all slots, plus one. With one run more than fit, a request
+        // `nr` is limited to the number of runs that fit in all slots, plus one. With one run more than fit, a request
         // that is too large still fails.
-        let n = n.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
-        let mut entries = vec![swapcore::SwpEntry::NONE; n];
-        let nr = if n << order.get() < DETACH_SLOTS {
+        let nr = nr.0.min((self.swap.total_swap_pages() as usize >> order.get()) + 1);
+        let mut entries = vec![swapcore::SwpEntry::NONE; nr];
+        let nr_taken = if nr << order.get() < DETACH_SLOTS {
             self.swap.alloc_batch(order, cpu, &mut entries)?
         } else {
             py.detach(|| self.alloc_interruptible(order, cpu, &mut entries))?
         };
-        entries.truncate(nr);
+        entries.truncate(nr_taken);
         Ok(SwapBatch::new(entries, order))
     }
 
@@ -106,7 +106,7 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.free_batch)]
-    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    #[pyo3(signature = (batch, order = 0, *, cpu = None))]
     fn free_batch(
         &self,
         py: Python<'_>,
@@ -118,7 +118,7 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.put_batch)]
-    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    #[pyo3(signature = (batch, order = 0, *, cpu = None))]
     fn put_batch(
         &self,
         py: Python<'_>,
@@ -136,7 +136,7 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.dup_batch)]
-    #[pyo3(signature = (batch, *, order = 0, cpu = None))]
+    #[pyo3(signature = (batch, order = 0, *, cpu = None))]
     fn dup_batch(
         &self,
         py: Python<'_>,

@@ -28,9 +28,15 @@ pub(super) fn backing_dict<'py>(py: Python<'py>, backing: Backing, nr_pages: u32
 #[pymethods]
 impl Swap {
     #[doc = stub!(Swap.backing)]
-    #[pyo3(signature = (entry, nr = None))]
-    fn backing<'py>(&self, py: Python<'py>, entry: EntryArg<'_>, nr: Option<NrSlots>) -> Result<Bound<'py, PyDict>> {
-        let (backing, nr_pages) = self.on_cpu(None)?.backing(entry.entry(), entry.nr_pages(nr))?;
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn backing<'py>(
+        &self,
+        py: Python<'py>,
+        entry: EntryArg<'_>,
+        nr: Option<NrSlots>,
+        cpu: Option<Cpu>,
+    ) -> Result<Bound<'py, PyDict>> {
+        let (backing, nr_pages) = self.on_cpu(cpu)?.backing(entry.entry(), entry.nr_pages(nr))?;
         backing_dict(py, backing, nr_pages)
     }
 

@@ -24,22 +24,23 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.folio_dup_swap)]
-    #[pyo3(signature = (folio, page = None))]
-    fn folio_dup_swap(&self, folio: &Bound<'_, Folio>, page: Option<Page>) -> Result<()> {
-        let mut on_cpu = self.on_cpu(None)?;
+    #[pyo3(signature = (folio, page = None, *, cpu = None))]
+    fn folio_dup_swap(&self, folio: &Bound<'_, Folio>, page: Option<Page>, cpu: Option<Cpu>) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
         Ok(folio.get().folio.with(|folio| on_cpu.folio_dup_swap(folio.folio(), page.map(|page| page.0)))?)
     }
 
     #[doc = stub!(Swap.folio_put_swap)]
-    #[pyo3(signature = (folio, page = None))]
-    fn folio_put_swap(&self, folio: &Bound<'_, Folio>, page: Option<Page>) -> Result<()> {
-        let mut on_cpu = self.on_cpu(None)?;
+    #[pyo3(signature = (folio, page = None, *, cpu = None))]
+    fn folio_put_swap(&self, folio: &Bound<'_, Folio>, page: Option<Page>, cpu: Option<Cpu>) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
         Ok(folio.get().folio.with(|folio| on_cpu.folio_put_swap(folio.folio(), page.map(|page| page.0)))?)
     }
 
     #[doc = stub!(Swap.swap_cache_add_folio)]
-    fn swap_cache_add_folio(&self, folio: &Bound<'_, Folio>, entry: EntryArg<'_>) -> Result<()> {
-        let mut on_cpu = self.on_cpu(None)?;
+    #[pyo3(signature = (folio, entry, *, cpu = None))]
+    fn swap_cache_add_folio(&self, folio: &Bound<'_, Folio>, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
         Ok(folio.get().folio.with(|folio| on_cpu.swap_cache_add_folio(folio.folio(), entry.entry()))?)
     }
 
@@ -58,8 +59,9 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.folio_at)]
-    fn folio_at(&self, entry: EntryArg<'_>) -> Result<Option<Folio>> {
-        let folio = self.on_cpu(None)?.swap_cache_get_folio(entry.entry())?;
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn folio_at(&self, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<Option<Folio>> {
+        let folio = self.on_cpu(cpu)?.swap_cache_get_folio(entry.entry())?;
         Ok(folio.map(|folio| FolioHandle::unmapped(&self.swap, folio)).transpose()?.map(Folio::new))
     }
 

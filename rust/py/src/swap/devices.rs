@@ -8,7 +8,7 @@ use super::Swap;
 use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::{Error, Result};
-use crate::border::number::{self, Priority, SizePages};
+use crate::border::number::{self, Priority};
 use crate::device::SwapDevice;
 use crate::slots::entry::SwpEntry;
 use crate::storage::argument::StorageArg;
@@ -22,14 +22,17 @@ getters! {
 #[pymethods]
 impl Swap {
     #[doc = stub!(Swap.resize)]
+    #[pyo3(signature = (device, size = None, *, pages = None))]
     fn resize<'py>(
         &self,
         py: Python<'py>,
         device: &Bound<'py, SwapDevice>,
-        #[pyo3(from_py_with = number::slots_or_size)] size: SizePages,
+        size: Option<&Bound<'py, PyAny>>,
+        pages: Option<&Bound<'py, PyAny>>,
     ) -> Result<Bound<'py, PyDict>> {
         let live = self.own(device.get())?;
-        let resize = py.detach(|| self.swap.resize(&live, size.0))?;
+        let pages = number::ghost_pages(py, size, pages)?.0;
+        let resize = py.detach(|| self.swap.resize(&live, pages))?;
         Ok([("max_pages", resize.max_pages), ("limit_pages", resize.limit_pages)].into_py_dict(py)?)
     }
 

@@ -107,15 +107,15 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.swap_in)]
-    #[pyo3(signature = (entry, nr = None, *, orders = None, cpu = None, memcg = None))]
+    #[pyo3(signature = (entry, nr = None, *, orders = None, memcg = None, cpu = None))]
     fn swap_in(
         &self,
         py: Python<'_>,
         entry: EntryArg<'_>,
         nr: Option<NrSlots>,
         orders: Option<OrdersMask>,
-        cpu: Option<Cpu>,
         memcg: Option<&Bound<'_, MemCgroup>>,
+        cpu: Option<Cpu>,
     ) -> Result<Folio> {
         let nr_pages = entry.nr_pages(nr);
         let args = self.swapin_args(orders, cpu, memcg)?;
@@ -151,15 +151,15 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.swap_in_batch)]
-    #[pyo3(signature = (entries, *, order = 0, orders = None, cpu = None, memcg = None))]
+    #[pyo3(signature = (entries, order = 0, *, orders = None, memcg = None, cpu = None))]
     fn swap_in_batch(
         &self,
         py: Python<'_>,
         entries: &Bound<'_, PyAny>,
         #[pyo3(from_py_with = number::order)] order: u64,
         orders: Option<OrdersMask>,
-        cpu: Option<Cpu>,
         memcg: Option<&Bound<'_, MemCgroup>>,
+        cpu: Option<Cpu>,
     ) -> Result<Vec<Folio>> {
         let runs = runs(entries, order)?;
         let args = self.swapin_args(orders, cpu, memcg)?;

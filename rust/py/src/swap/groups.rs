@@ -40,8 +40,9 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.swap_ages)]
-    fn swap_ages<'py>(&self, py: Python<'py>, group: &Bound<'_, MemCgroup>) -> Result<Bound<'py, PyAny>> {
-        let css = MemCgroup::css_of(Some(group), &self.swap)?;
+    #[pyo3(signature = (*, memcg = None))]
+    fn swap_ages<'py>(&self, py: Python<'py>, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Bound<'py, PyAny>> {
+        let css = MemCgroup::css_of(memcg, &self.swap)?;
         column_of_words(py, &py.detach(|| self.swap.swap_ages(css))?)
     }
 }

@@ -13,7 +13,7 @@ use super::alloc::DETACH_SLOTS;
 use super::backing::backing_dict;
 use crate::border::buffer::{column, column_of_words};
 use crate::border::errors::Result;
-use crate::border::number::{NrRecords, NrSlots};
+use crate::border::number::{Cpu, NrRecords, NrSlots};
 use crate::device::all_memory_dict;
 use crate::memcg::MemCgroup;
 use crate::slots::args::{EntriesArg, EntryArg};
@@ -24,7 +24,7 @@ fn slot_dict<'py>(py: Python<'py>, word: SwapTableEntry, count: u32) -> Result<B
     let slot = PyDict::new(py);
     slot.set_item("kind", word.kind().name())?;
     slot.set_item("count", count)?;
-    slot.set_item("zero", word.is_zero())?;
+    slot.set_item("is_zero", word.is_zero())?;
     slot.set_item("word", word.raw())?;
     slot.set_item("pfn", word.pfn().map(|pfn| pfn.0))?;
     Ok(slot)
@@ -41,7 +41,8 @@ fn hints_list<'py, const N: usize>(
 fn device_dict<'py>(py: Python<'py>, device: &DeviceDump) -> Result<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("type", device.ty.0)?;
-    set_fields!(dict, device: prio inuse_pages);
+    dict.set_item("priority", device.prio)?;
+    set_fields!(dict, device: inuse_pages);
     let by_order = [PyDict::new(py), PyDict::new(py)];
     let mut plain = [("free", Vec::new()), ("full", Vec::new()), ("discard", Vec::new())];
     for (id, clusters) in &device.lists {
@@ -86,9 +87,10 @@ fn events_dict<'py>(py: Python<'py>, records: &[EventRecord], nr_lost: u64) -> R
 #[pymethods]
 impl Swap {
     #[doc = stub!(Swap.lookup)]
-    fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>) -> Result<Bound<'py, PyDict>> {
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn lookup<'py>(&self, py: Python<'py>, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<Bound<'py, PyDict>> {
         let entry = entry.entry();
-        let mut on_cpu = self.on_cpu(None)?;
+        let mut on_cpu = self.on_cpu(cpu)?;
         let word = on_cpu.lookup(entry)?;
         // A real slot that backs a virtual slot has no reference count, so its count is shown as 0.
         let count = if word.kind() == EntryKind::Pointer { 0 } else { on_cpu.swap_count(entry)? };
@@ -99,7 +101,7 @@ impl Swap {
         slot.set_item("memcg", css.and_then(|css| MemCgroup::of(&self.swap, css)))?;
         if let Some(owner) = word.owner() {
             slot.set_item("owner", SwpEntry::single(owner))?;
-            slot.set_item("cache_only", word.is_cache_only_pointer())?;
+            slot.set_item("is_cache_only", word.is_cache_only_pointer())?;
         } else if self.swap.device(entry.ty())?.is_virtual() {
             slot.set_item("backing", backing_dict(py, backing.0, backing.1)?)?;
         }
@@ -107,10 +109,16 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.lookup_many)]
-    fn lookup_many<'py>(&self, py: Python<'py>, entries: EntriesArg<'_>) -> Result<Bound<'py, PyAny>> {
+    #[pyo3(signature = (entries, *, cpu = None))]
+    fn lookup_many<'py>(
+        &self,
+        py: Python<'py>,
+        entries: EntriesArg<'_>,
+        cpu: Option<Cpu>,
+    ) -> Result<Bound<'py, PyAny>> {
         let entries = entries.entries();
         let look = || {
-            let mut on_cpu = self.on_cpu(None)?;
+            let mut on_cpu = self.on_cpu(cpu)?;
             let words = entries.iter().map(|&entry| Ok(on_cpu.lookup(entry)?.raw()));
             words.collect::<Result<Vec<u64>>>()
         };
@@ -119,14 +127,15 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.swap_count)]
-    fn swap_count(&self, entry: EntryArg<'_>) -> Result<u32> {
-        Ok(self.on_cpu(None)?.swap_count(entry.entry())?)
+    #[pyo3(signature = (entry, *, cpu = None))]
+    fn swap_count(&self, entry: EntryArg<'_>, cpu: Option<Cpu>) -> Result<u32> {
+        Ok(self.on_cpu(cpu)?.swap_count(entry.entry())?)
     }
 
     #[doc = stub!(Swap.zero_batch)]
-    #[pyo3(signature = (entry, nr = None))]
-    fn zero_batch(&self, entry: EntryArg<'_>, nr: Option<NrSlots>) -> Result<(bool, u32)> {
-        Ok(self.on_cpu(None)?.zero_batch(entry.entry(), entry.nr_pages(nr))?)
+    #[pyo3(signature = (entry, nr = None, *, cpu = None))]
+    fn zero_batch(&self, entry: EntryArg<'_>, nr: Option<NrSlots>, cpu: Option<Cpu>) -> Result<(bool, u32)> {
+        Ok(self.on_cpu(cpu)?.zero_batch(entry.entry(), entry.nr_pages(nr))?)
     }
 
     #[doc = stub!(Swap.record_events)]

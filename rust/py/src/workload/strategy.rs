@@ -233,7 +233,7 @@ impl Strategy {
     }
 
     #[doc = stub!(Strategy.alloc)]
-    #[pyo3(signature = (order = 0, cpu = 0))]
+    #[pyo3(signature = (order = 0, *, cpu = 0))]
     fn alloc(
         &self,
         #[pyo3(from_py_with = number::order)] order: u64,
@@ -244,7 +244,7 @@ impl Strategy {
     }
 
     #[doc = stub!(Strategy.free)]
-    #[pyo3(signature = (slot, nr = 1, cpu = 0))]
+    #[pyo3(signature = (slot, nr = 1, *, cpu = 0))]
     fn free(
         &self,
         slot: Slot,
@@ -257,22 +257,22 @@ impl Strategy {
     }
 
     #[doc = stub!(Strategy.alloc_batch)]
-    #[pyo3(signature = (n, order = 0, cpu = 0))]
+    #[pyo3(signature = (nr, order = 0, *, cpu = 0))]
     fn alloc_batch(
         &self,
-        n: NrRuns,
+        nr: NrRuns,
         #[pyo3(from_py_with = number::order)] order: u64,
         #[pyo3(from_py_with = number::cpu)] cpu: usize,
     ) -> Result<SwapBatch> {
         let order = convert::order(order)?;
-        let mut firsts = vec![SwpOffset(0); n.0.min(self.get().nr_slots() as usize)];
-        let nr = self.get().alloc_batch(order, self::cpu(cpu)?, &mut firsts);
-        let entries = firsts[..nr].iter().map(|first| swapcore::SwpEntry::from_value(first.0.into())).collect();
+        let mut firsts = vec![SwpOffset(0); nr.0.min(self.get().nr_slots() as usize)];
+        let nr_taken = self.get().alloc_batch(order, self::cpu(cpu)?, &mut firsts);
+        let entries = firsts[..nr_taken].iter().map(|first| swapcore::SwpEntry::from_value(first.0.into())).collect();
         self.or_raised(SwapBatch::new(entries, order))
     }
 
     #[doc = stub!(Strategy.free_batch)]
-    #[pyo3(signature = (batch, cpu = 0))]
+    #[pyo3(signature = (batch, *, cpu = 0))]
     fn free_batch(&self, batch: EntriesArg<'_>, #[pyo3(from_py_with = number::cpu)] cpu: usize) -> Result<()> {
         let order = batch.order(0)?;
         let firsts: Result<Vec<_>> =
