@@ -131,13 +131,13 @@ class Mm:
     releases the GIL. If a signal handler raises, the call ends between two pages."""
 
     def mmap(
-        self, nr_pages: int, order: int = 0, *, orders: int | None = None, is_locked: bool = False,
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False,
         is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
-        ``order`` is the order of the folio that a first touch makes where such a folio fits. ``orders`` is
-        the mask of folio orders that a swap-in may use, bit k for order k; None allows single pages only.
+        ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
+        pages only. ``anon_order`` is the order of the folio that a first touch makes where such a folio fits.
         ``is_locked`` keeps the pages in memory once they are touched, as ``mlock2`` with ``MLOCK_ONFAULT``
         does; ``unevictable`` in ``memory.stat`` counts the pages. ``is_uffd_armed`` limits swap-ins to single
         pages, as an armed userfaultfd does.
@@ -145,13 +145,13 @@ class Mm:
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
     def array(
         self, shape: int | Sequence[int], dtype: DTypeLike | None = None, *, first_page: int | None = None,
-        order: int = 0, orders: int | None = None, cpu: int | None = None
+        orders: int | None = None, anon_order: int = 0, cpu: int | None = None
     ) -> MmArray:
         """Maps pages for an array of NumPy's ``dtype`` (None: float64) and returns the array, whose elements
         are zero.
 
-        An index of the array copies elements out, and an assignment copies elements in. ``order`` and
-        ``orders`` are those of `mmap`. With ``first_page`` the call maps no pages, and the array is in
+        An index of the array copies elements out, and an assignment copies elements in. ``orders`` and
+        ``anon_order`` are those of `mmap`. With ``first_page`` the call maps no pages, and the array is in
         the pages from this page on: the array of the parent after a `fork`, for example. ``cpu`` is the CPU
         of all faults. The pages stay mapped until the address space ends; `zap` drops their memory and slots.
 

@@ -20,7 +20,7 @@ class Swap:
     (reclaim_work and discard_work run right after the operation that queued them) or ``manual`` (only
     `run_workers` runs reclaim_work and discard_work). ``memory_pages``, 512 to 2**31, is the number of pages
     that all folios may have together; a page takes memory when it is written. ``workingset`` is ``classic``
-    (active and inactive lists) or ``mglru`` (generations). ``hierarchy``, of the memory cgroups, is ``v2``,
+    (active and inactive lists) or ``mglru`` (generations). ``memcg``, of the memory cgroups, is ``v2``,
     ``v1`` or ``disabled``. ``zswap`` is the name of a compressor, a `swapcore.Zswap`, or None; with None,
     zswap is off until `ZswapHandle.enabled` is set. ``virtual`` turns on a hidden ghost with a virtual table,
     in front of all devices that come later; the value is its size, a text with a unit or a number of bytes,
@@ -38,7 +38,7 @@ class Swap:
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        hierarchy: str = "v2", zswap: str | ZswapOptions | None = None,
+        memcg: str = "v2", zswap: str | ZswapOptions | None = None,
         virtual: bool | str | int | None = None
     ) -> Swap: ...
     def __enter__(self) -> Swap: ...
@@ -409,7 +409,7 @@ class Swap:
         group's. Errors: EINVAL, memcg is disabled, or a set is out of range. Kernel: ``vm.swappiness``."""
     @swappiness.setter
     def swappiness(self, swappiness: int) -> None: ...
-    def mm(self, *, memcg: MemCgroup | None = None) -> Mm:
+    def mm(self, memcg: MemCgroup | None = None) -> Mm:
         """Makes an empty address space of a task in ``memcg`` (None: root); the group cannot be removed while
         the address space exists.
 

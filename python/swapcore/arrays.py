@@ -193,8 +193,8 @@ class MmArray:
         dtype: npt.DTypeLike | None = None,
         *,
         first_page: int | None = None,
-        order: int = 0,
         orders: int | None = None,
+        anon_order: int = 0,
         cpu: int | None = None,
     ) -> None:
         self._mm, self._cpu = mm, cpu
@@ -203,7 +203,7 @@ class MmArray:
         strides = tuple(self._dtype.itemsize * math.prod(lengths[axis + 1 :]) for axis in range(len(lengths)))
         self._whole = _Place(0, lengths, strides)
         if first_page is None:
-            first_page = mm.mmap(self.nr_pages, order, orders=orders)
+            first_page = mm.mmap(self.nr_pages, orders=orders, anon_order=anon_order)
         self._first_page = first_page
 
     @property

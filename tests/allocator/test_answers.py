@@ -156,11 +156,11 @@ STORES = ["shadow", "array", "cluster_table", "trampoline"]
 
 
 @pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("hierarchy", ["v1", "v2"])
-def test_lookup_names_the_group_that_owns_the_slot(hierarchy: str, store: str) -> None:
-    if hierarchy == "v1" and store == "trampoline":
+@pytest.mark.parametrize("memcg", ["v1", "v2"])
+def test_lookup_names_the_group_that_owns_the_slot(memcg: str, store: str) -> None:
+    if memcg == "v1" and store == "trampoline":
         pytest.skip("v1 has no trampoline")
-    swap = sc.Swap(hierarchy=hierarchy, switches={"owner_store": store})
+    swap = sc.Swap(memcg=memcg, switches={"owner_store": store})
     swap.swapon(sc.Ram("16M"))
     group = swap.memcg.create("group")
     folio = swap.folio(data=b"x", memcg=group)
@@ -185,7 +185,7 @@ def test_a_removed_group_still_owns_its_slots_and_without_memcg_nobody_does() ->
     assert swap.lookup(entry)["memcg"] == group
     swap.free(entry)
     swap.check()
-    swap = sc.Swap(hierarchy="disabled")
+    swap = sc.Swap(memcg="disabled")
     swap.swapon(sc.Ram("1M"))
     assert swap.lookup(swap.swap_out(swap.folio(data=b"x")))["memcg"] is None
 

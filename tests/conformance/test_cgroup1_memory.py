@@ -19,7 +19,7 @@ UNLIMITED = 9223372036854771712
 def machine(**options: object) -> sc.Swap:
     """Returns a subsystem of v1 with one device, on which a folio keeps its slots after a swap-in."""
     switches = {"memcg_stock": "off", **options.pop("switches", {})}  # type: ignore[dict-item]
-    swap = sc.Swap(hierarchy="v1", switches=switches, **options)  # type: ignore[arg-type]
+    swap = sc.Swap(memcg="v1", switches=switches, **options)  # type: ignore[arg-type]
     swap.page_cluster = 0
     swap.swapon(file_storage(8192))
     return swap
@@ -141,7 +141,7 @@ def test_a_limit_above_reclaims_from_the_whole_tree(swap: sc.Swap) -> None:
 
 def test_a_charge_that_reclaim_cannot_serve_fails() -> None:
     """The kernel invokes the OOM killer. In swapcore the charge fails with an error."""
-    swap = sc.Swap(hierarchy="v1", switches={"memcg_stock": "off"})
+    swap = sc.Swap(memcg="v1", switches={"memcg_stock": "off"})
     a = swap.memcg.create("a", memory_limit_in_bytes=8 * PAGE)
     task = task_of(swap, a, 16)
     with pytest.raises(MemoryError):
@@ -243,7 +243,7 @@ def test_swappiness_0_keeps_a_limit_from_swapping_out(swap: sc.Swap) -> None:
 
 
 def test_oom_control_is_stored_and_no_task_waits() -> None:
-    swap = sc.Swap(hierarchy="v1", switches={"memcg_stock": "off"})
+    swap = sc.Swap(memcg="v1", switches={"memcg_stock": "off"})
     a = swap.memcg.create("a", memory_limit_in_bytes=8 * PAGE)
     assert a.memory_oom_control == {"oom_kill_disable": 0, "under_oom": 0, "oom_kill": 0}
     a.memory_oom_control = 1
@@ -263,7 +263,7 @@ def test_stat_has_the_group_s_own_values_the_limits_and_the_sums(swap: sc.Swap) 
     p = swap.memcg.create("p", memory_limit_in_bytes="8M", memory_memsw_limit_in_bytes="16M")
     a = p.create("a", memory_limit_in_bytes="32M")
     above = task_of(swap, p, 8, b"x" * (8 * PAGE))
-    task = task_of(swap, a, 512, b"x" * (512 * PAGE), order=9)
+    task = task_of(swap, a, 512, b"x" * (512 * PAGE), anon_order=9)
     small = task_of(swap, a, 16, b"x" * (16 * PAGE))
     small.pageout(4)
     small.read(0, 2 * PAGE)

@@ -123,7 +123,7 @@ def test_a_large_folio_over_max_raises_no_oom(full: sc.Swap) -> None:
 
 def test_a_fault_takes_smaller_folios_where_a_large_one_exceeds_max(full: sc.Swap) -> None:
     a = full.memcg.create("a", memory_max=64 * PAGE)
-    task = task_of(full, a, 512, b"x" * (16 * PAGE), order=9)
+    task = task_of(full, a, 512, b"x" * (16 * PAGE), anon_order=9)
     assert task.mm.resident_pages == 64, "a folio of order 6"
     assert (a.memory_current, a.memory_stat["anon_thp"]) == (64 * PAGE, 0)
     assert a.memory_events["oom"] == 0

@@ -16,7 +16,7 @@ def counts(group: sc.MemCgroup, *keys: str) -> list[int]:
 def test_amounts_are_bytes_of_pages_on_lists(swap: sc.Swap) -> None:
     p = swap.memcg.create("p")
     a = p.create("a")
-    task = task_of(swap, a, 1024, b"x" * (512 * PAGE), order=9)
+    task = task_of(swap, a, 1024, b"x" * (512 * PAGE), anon_order=9)
     small = task_of(swap, p, 16, b"x" * (8 * PAGE))
     locked = task_of(swap, a, 4, b"x" * (4 * PAGE), is_locked=True)
     assert counts(a, "anon", "anon_thp", "unevictable") == [516 * PAGE, 512 * PAGE, 4 * PAGE]
@@ -52,13 +52,13 @@ def test_pages_of_a_device_and_pages_of_zeros_count_apart(swap: sc.Swap) -> None
 
 def test_large_folios_that_go_out_whole_or_split(swap: sc.Swap) -> None:
     a = swap.memcg.create("a")
-    task = task_of(swap, a, 512, b"x" * (512 * PAGE), order=9)
+    task = task_of(swap, a, 512, b"x" * (512 * PAGE), anon_order=9)
     task.pageout(512)
     assert counts(a, "thp_swpout", "thp_swpout_fallback") == [1, 0]
     small = sc.Swap(switches={"memcg_stock": "off"})
     small.swapon(file_storage(512))
     b = small.memcg.create("b")
-    task_of(small, b, 512, b"x" * (512 * PAGE), order=9).pageout(512)
+    task_of(small, b, 512, b"x" * (512 * PAGE), anon_order=9).pageout(512)
     assert counts(b, "thp_swpout", "thp_swpout_fallback") == [0, 1]
     assert b.memory_stat["pswpout"] == 511
     small.check()

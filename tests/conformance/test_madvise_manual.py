@@ -220,12 +220,12 @@ def test_locked_pages_refuse_pageout_and_dontneed_with_einval(disk: sc.Swap) -> 
 
 def test_a_mapping_without_large_orders_gets_no_large_folio(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram("16M"))
-    mm, first = written(swap, 32, order=4, orders=1 << 4)
+    mm, first = written(swap, 32, anon_order=4, orders=1 << 4)
     mm.pageout(first, 32)
     assert swap.stats()["hugepages-64kB.swpout"] == 2
     assert is_whole(mm, first, 32)
     assert swap.stats()["hugepages-64kB.swpin"] == 2
-    plain, first = written(swap, 32, order=4)
+    plain, first = written(swap, 32, anon_order=4)
     plain.pageout(first, 32)
     assert is_whole(plain, first, 32)
     assert swap.stats()["hugepages-64kB.swpin"] == 2, "each page of the other mapping came in alone"

@@ -149,7 +149,7 @@ def test_a_lock_covers_whole_pages_of_its_mapping_alone(scene: tuple[sc.Swap, sc
 def test_a_locked_page_of_a_large_folio_stays(scene: tuple[sc.Swap, sc.MemCgroup]) -> None:
     swap, group = scene
     mm = swap.mm(memcg=group)
-    first = mm.mmap(16, order=4, is_locked=True)
+    first = mm.mmap(16, anon_order=4, is_locked=True)
     mm.write(first * PAGE, b"x" * (16 * PAGE))
     reclaim_all(group)
     assert (mm.resident_pages, mm.swapped_pages) == (16, 0)

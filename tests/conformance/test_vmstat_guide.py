@@ -160,7 +160,7 @@ def test_thp_swpout_counts_huge_pages_that_go_out_in_one_piece(swap: sc.Swap) ->
 def test_thp_swpout_fallback_counts_huge_pages_that_are_split_for_lack_of_a_run(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram(pages=1000))
     swap.swap_out(swap.folio(data=b"x"))
-    mm, first = written(swap, 512, order=9)
+    mm, first = written(swap, 512, anon_order=9)
     assert mm.pageout(first, 512)["reclaimed_pages"] == 512
     stats = swap.stats()
     assert (stats["thp_swpout"], stats["thp_swpout_fallback"]) == (0, 1)
@@ -182,7 +182,7 @@ def test_each_size_has_its_own_counters_in_folios(swap: sc.Swap, order: int) -> 
 
 def test_swpout_fallback_counts_a_split_before_the_swap_out(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram(pages=12))
-    mm, first = written(swap, 8, order=3)
+    mm, first = written(swap, 8, anon_order=3)
     assert mm.pageout(first, 8)["split_folios"] == 1
     stats = swap.stats()
     assert (stats["hugepages-32kB.swpout"], stats["hugepages-32kB.swpout_fallback"]) == (0, 1)
@@ -201,7 +201,7 @@ def test_zswpout_counts_large_folios_that_zswap_takes_whole() -> None:
 
 def test_swpin_counts_large_folios_that_come_in_in_one_piece(swap: sc.Swap) -> None:
     swap.swapon(sc.Ram("16M"))
-    mm, first = written(swap, 16, orders=1 << 4, order=4)
+    mm, first = written(swap, 16, orders=1 << 4, anon_order=4)
     mm.pageout(first, 16)
     mm.read((first + 9) * PAGE, 1)
     stats = swap.stats()
@@ -212,7 +212,7 @@ def test_swpin_counts_large_folios_that_come_in_in_one_piece(swap: sc.Swap) -> N
 def test_a_swap_in_from_zswap_is_in_no_counter_of_large_swap_ins() -> None:
     swap = sc.Swap(zswap="lz4")
     swap.swapon(sc.Ram("16M"))
-    mm, first = written(swap, 16, orders=1 << 4, order=4)
+    mm, first = written(swap, 16, orders=1 << 4, anon_order=4)
     mm.pageout(first, 16)
     assert mm.read((first + 3) * PAGE, 10) == b"page 00003"
     assert swap.stats()["hugepages-64kB.swpin"] == 0
@@ -223,7 +223,7 @@ def test_swpin_fallback_charge_counts_charges_that_fail_after_the_allocation() -
     swap = sc.Swap(switches={"memcg_stock": "off"})
     swap.swapon(sc.Ram("16M"))
     group = swap.memcg.create("A")
-    mm, first = written(swap, 16, group, orders=1 << 4, order=4)
+    mm, first = written(swap, 16, group, orders=1 << 4, anon_order=4)
     mm.pageout(first, 16)
     group.write("memory.max", str(8 * PAGE))
     assert mm.read((first + 3) * PAGE, 10) == b"page 00003"
@@ -234,9 +234,9 @@ def test_swpin_fallback_charge_counts_charges_that_fail_after_the_allocation() -
 
 
 def test_swpin_fallback_counts_allocations_that_fail() -> None:
-    swap = sc.Swap(memory_pages=512, hierarchy="disabled")
+    swap = sc.Swap(memory_pages=512, memcg="disabled")
     swap.swapon(sc.Ram("16M"))
-    mm, first = written(swap, 16, orders=1 << 4, order=4)
+    mm, first = written(swap, 16, orders=1 << 4, anon_order=4)
     mm.pageout(first, 16)
     held = [swap.folio() for _ in range(512 - 8)]
     assert mm.read((first + 3) * PAGE, 10) == b"page 00003"
@@ -249,7 +249,7 @@ def test_swpin_fallback_counts_allocations_that_fail() -> None:
 
 def test_anon_fault_alloc_counts_large_folios_of_first_touches(swap: sc.Swap) -> None:
     mm = swap.mm()
-    first = mm.mmap(40, order=4)
+    first = mm.mmap(40, anon_order=4)
     before = swap.stats()
     mm.write(first * PAGE, b"x" * (40 * PAGE))
     changes = grown(swap, before)
@@ -264,7 +264,7 @@ def test_anon_fault_fallback_counts_first_touches_without_memory_for_a_large_fol
     swap = sc.Swap(memory_pages=512)
     held = [swap.folio() for _ in range(512 - 8)]
     mm = swap.mm()
-    first = mm.mmap(16, order=4)
+    first = mm.mmap(16, anon_order=4)
     mm.write(first * PAGE, b"x")
     stats = swap.stats()
     assert (stats["hugepages-64kB.anon_fault_fallback"], stats["hugepages-64kB.anon_fault_alloc"]) == (1, 0)
@@ -281,7 +281,7 @@ def test_anon_fault_fallback_charge_counts_first_touches_whose_charge_is_refused
     swap = sc.Swap(switches={"memcg_stock": "off"})
     group = swap.memcg.create("A", memory_max=str(8 * PAGE))
     mm = swap.mm(memcg=group)
-    first = mm.mmap(16, order=4)
+    first = mm.mmap(16, anon_order=4)
     mm.write(first * PAGE, b"x")
     stats = swap.stats()
     for name in ("anon_fault_fallback", "anon_fault_fallback_charge"):
@@ -299,7 +299,7 @@ def test_split_counts_large_folios_by_the_size_that_is_split(swap: sc.Swap) -> N
     swap.folio_split(parts[0])
     changes = grown(swap, before)
     assert changes == {"hugepages-64kB.split": 1, "hugepages-16kB.split": 1}
-    mm, first = written(swap, 16, order=4)
+    mm, first = written(swap, 16, anon_order=4)
     assert mm.pageout(first, 10)["split_folios"] == 1
     assert swap.stats()["hugepages-64kB.split"] == 2
 

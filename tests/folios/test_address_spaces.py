@@ -68,7 +68,7 @@ def test_pageout_moves_pages_to_slots_and_a_read_brings_them_back(swap: sc.Swap)
 
 
 def test_large_folios_go_out_and_come_in_whole(swap: sc.Swap) -> None:
-    mm, first = mapped(swap, 64, orders=1 << 4, order=4)
+    mm, first = mapped(swap, 64, orders=1 << 4, anon_order=4)
     assert mm.pageout(first, 64)["reclaimed_pages"] == 64
     assert mm.read((first + 17) * PAGE, PAGE) == pattern(17)
     stats = swap.stats()
@@ -77,7 +77,7 @@ def test_large_folios_go_out_and_come_in_whole(swap: sc.Swap) -> None:
 
 
 def test_a_range_that_ends_within_a_folio_splits_it(swap: sc.Swap) -> None:
-    mm, first = mapped(swap, 16, order=4)
+    mm, first = mapped(swap, 16, anon_order=4)
     report = mm.pageout(first, 10)
     assert (report["reclaimed_pages"], report["split_folios"]) == (10, 1)
     assert (mm.resident_pages, mm.swapped_pages) == (6, 10)
@@ -129,7 +129,7 @@ def test_a_child_inherits_no_lock(swap: sc.Swap) -> None:
 
 
 def test_pageout_takes_what_a_zap_left_of_a_large_folio(swap: sc.Swap) -> None:
-    mm, first = mapped(swap, 16, order=4)
+    mm, first = mapped(swap, 16, anon_order=4)
     mm.zap(first + 7, 1)
     assert mm.pageout(first, 16) == {"reclaimed_pages": 15, "kept_pages": 0, "split_folios": 1, "errno": 0}
     assert (mm.resident_pages, mm.swapped_pages) == (0, 15)
@@ -143,7 +143,7 @@ def test_willneed_reads_pages_into_the_swap_cache(is_synchronous: bool, tmp_path
     device = swap.swapon(sc.Ram("16M") if is_synchronous else file)
     group = swap.memcg.create("A")
     mm = swap.mm(memcg=group)
-    first = mm.mmap(32, orders=1 << 4, order=4)
+    first = mm.mmap(32, orders=1 << 4, anon_order=4)
     for page in range(32):
         mm.write((first + page) * PAGE, pattern(page))
     mm.pageout(first, 32)
@@ -235,7 +235,7 @@ def test_a_page_that_cannot_be_read_stays_swapped_out_and_is_read_later() -> Non
         (lambda mm: mm.zap(1 << 30, 1), 14),
         (lambda mm: mm.mmap(0), 22),
         (lambda mm: mm.mmap(1, orders=1 << 10), 22),
-        (lambda mm: mm.mmap(1, order=10), 22),
+        (lambda mm: mm.mmap(1, anon_order=10), 22),
         (lambda mm: mm.read(0, 1, cpu=4), 22),
     ],
 )
@@ -250,7 +250,7 @@ def test_bad_arguments_are_refused(swap: sc.Swap, call: object, errno: int) -> N
 def test_threads_in_one_space_see_their_own_writes(swap: sc.Swap) -> None:
     mm = swap.mm()
     nr_threads, nr_pages = 4, 64
-    first = mm.mmap(nr_threads * nr_pages, orders=0b10100, order=4)
+    first = mm.mmap(nr_threads * nr_pages, orders=0b10100, anon_order=4)
 
     def work(thread: int) -> None:
         rng = random.Random(thread)

@@ -52,7 +52,7 @@ def test_the_default_is_that_of_the_fault_path(tmp_path: Path) -> None:
     swap.page_cluster = 0
     swap.swapon(file_of(tmp_path))
     mm = swap.mm()
-    first = mm.mmap(16, orders=1 << 4, order=4)
+    first = mm.mmap(16, orders=1 << 4, anon_order=4)
     mm.write(first * sc.PAGE_SIZE, DATA)
     mm.pageout(first, 16)
     mm.read(first * sc.PAGE_SIZE, 1)

@@ -85,7 +85,7 @@ class Program(Steps):
         }
         swap = sc.Swap(
             nr_cpus=2,
-            hierarchy=config.hierarchy,
+            memcg=config.hierarchy,
             switches=switches,
             memory_pages=1024,
             workingset=pick(("classic", "classic", "mglru"), variant // 3),

@@ -39,7 +39,7 @@ class Scene(Stage):
         self.mode = mode
         self.storage = file_storage(pages)
         swap = sc.Swap(
-            hierarchy=hierarchy,
+            memcg=hierarchy,
             switches={"owner_store": STORES[mode], "memcg_stock": "off", **switches},
             nr_cpus=2,
             memory_pages=8192,

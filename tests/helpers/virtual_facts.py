@@ -225,13 +225,13 @@ class Machine(Stage):
         physical_pages: int = 4 * C,
         memory_pages: int = 8192,
         zswap: str | sc.Zswap | None = None,
-        hierarchy: str = "v2",
+        memcg: str = "v2",
     ) -> None:
         """Turns on a virtual device and, unless ``physical_pages`` is 0, a physical device."""
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=memory_pages,
-            hierarchy=hierarchy,
+            memcg=hierarchy,
             zswap=zswap,
             switches={"memcg_stock": "off"},
         )

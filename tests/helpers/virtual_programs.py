@@ -95,7 +95,7 @@ class Program(Steps):
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=size.memory_pages,
-            hierarchy=hierarchy,
+            memcg=hierarchy,
             switches={"memcg_stock": "off", "owner_store": store},
             zswap=sc.Zswap(max_pool_percent=size.zswap_percent),
         )

@@ -162,7 +162,7 @@ def machine(**options: str) -> sc.Swap:
 def test_docs_name_every_counter() -> None:
     swap = machine()
     group = swap.memcg.create("group")
-    v1 = machine(hierarchy="v1").memcg.create("group")
+    v1 = machine(memcg="v1").memcg.create("group")
     storages = [sc.Ram("1M"), sc.Zram("1M"), sc.Faulty(sc.Ram("1M"))]
     shown = {
         "Swap.stats": [
@@ -206,7 +206,7 @@ def test_typed_dicts_have_the_keys_that_are_returned() -> None:
         "SwapHeader": sc.parse_swap_header(sc.build_swap_header(10)),
         "MemoryEvents": swap.memcg.create("a").memory_events,
         "SwapEvents": swap.memcg.create("b").memory_swap_events,
-        "OomControl": machine(hierarchy="v1").memcg.memory_oom_control,
+        "OomControl": machine(memcg="v1").memcg.memory_oom_control,
         "StressReport": _core.stress(threads=1, seconds=0.01, seed=1, pages=4096),
         "StrategyMemory": sc.Strategy.create("swap_table", size_pages=1024).memory(),
     }
@@ -218,7 +218,7 @@ def test_typed_dicts_have_the_keys_that_are_returned() -> None:
 
 def test_every_readable_file_of_a_group_is_a_property() -> None:
     for hierarchy in ("v1", "v2"):
-        root = machine(hierarchy=hierarchy).memcg
+        root = machine(memcg=hierarchy).memcg
         group = root.create("group")
         for file in {*root.files, *group.files} - {"memory.reclaim", "memory.force_empty"}:
             assert f"MemCgroup.{file.replace('.', '_')}" in DOCUMENTED

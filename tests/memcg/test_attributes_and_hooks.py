@@ -110,14 +110,14 @@ def test_groups_of_others_are_refused() -> None:
 
 
 def test_memcg_can_be_disabled_or_of_v1() -> None:
-    swap = sc.Swap(hierarchy="disabled")
+    swap = sc.Swap(memcg="disabled")
     for name in ("memcg", "swappiness"):
         assert errno_of(getattr, swap, name) == 22
     assert errno_of(lambda: swap.mm().memcg) == 22
     assert swap.folio().memcg is None
     assert errno_of(swap.folio, memcg=machine().memcg) == 22
-    assert errno_of(sc.Swap, hierarchy="v3") == 22
-    v1 = sc.Swap(hierarchy="v1")
+    assert errno_of(sc.Swap, memcg="v3") == 22
+    v1 = sc.Swap(memcg="v1")
     v1.swappiness = 10
     group = v1.memcg.create("a", memory_limit_in_bytes="2M", memory_memsw_limit_in_bytes="4M", swappiness=7)
     assert (group.memory_memsw_limit_in_bytes, group.memory_swappiness, v1.swappiness) == (4 << 20, 7, 10)

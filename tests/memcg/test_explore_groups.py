@@ -25,7 +25,7 @@ HIERARCHIES = ("v2", "v1")
 
 @pytest.mark.parametrize("hierarchy", HIERARCHIES)
 def test_dir_and_completion_have_the_files_of_the_group(hierarchy: str) -> None:
-    swap = sc.Swap(hierarchy=hierarchy)
+    swap = sc.Swap(memcg=hierarchy)
     for group in (swap.memcg, swap.memcg.create("job")):
         files = {file.replace(".", "_") for file in group.files}
         names = dir(group)
@@ -40,7 +40,7 @@ def test_dir_and_completion_have_the_files_of_the_group(hierarchy: str) -> None:
 
 @pytest.mark.parametrize(("hierarchy", "name"), [("v2", "memory_reclaim"), ("v1", "memory_force_empty")])
 def test_a_write_only_file_is_no_attribute_to_read(hierarchy: str, name: str) -> None:
-    group = sc.Swap(hierarchy=hierarchy).memcg.create("job")
+    group = sc.Swap(memcg=hierarchy).memcg.create("job")
     assert not hasattr(group, name)
     with pytest.raises(AttributeError, match="can only be written"):
         getattr(group, name)

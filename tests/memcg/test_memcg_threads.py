@@ -51,7 +51,7 @@ class Hammer:
         self.seed = new_seed()
         self.swap = sc.Swap(
             nr_cpus=THREADS,
-            hierarchy=hierarchy,
+            memcg=hierarchy,
             memory_pages=MEMORY_PAGES,
             switches={"owner_store": store, "memcg_stock": stock},
         )

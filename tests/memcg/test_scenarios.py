@@ -45,7 +45,7 @@ def test_j1_single_pages_come_in_one_by_one(v2: Scene) -> None:
 
 
 def test_j1_by_an_address_space_whose_first_write_fails(v2: Scene) -> None:
-    task = v2.task(v2.a, 8, b"data", orders=1 << 3, order=3)
+    task = v2.task(v2.a, 8, b"data", orders=1 << 3, anon_order=3)
     assert v2.row(v2.a) == "8/0/0/1"
     v2.storage.set_faults(fail_write_in=1)
     assert task.pageout(8)["kept_pages"] == 8

@@ -20,7 +20,7 @@ EVENTS_OF = ("pgmajfault", "pswpin", "pswpout")
 
 def machine(hierarchy: str, store: str = "shadow") -> sc.Swap:
     switches = {"owner_store": store, "memcg_stock": "off"}
-    swap = sc.Swap(hierarchy=hierarchy, switches=switches, memory_pages=4096)
+    swap = sc.Swap(memcg=hierarchy, switches=switches, memory_pages=4096)
     swap.swapon(sc.Ram("16M"))
     return swap
 

@@ -171,7 +171,7 @@ def test_a_move_that_fails_changes_nothing(scenes: Callable[..., Scene]) -> None
     assert errno_of(setattr, task.mm, "memcg", sc.Swap().memcg) == EINVAL
     assert task.mm.memcg == a
     assert errno_of(a.remove) == EBUSY
-    assert errno_of(setattr, sc.Swap(hierarchy="disabled").mm(), "memcg", a) == EINVAL
+    assert errno_of(setattr, sc.Swap(memcg="disabled").mm(), "memcg", a) == EINVAL
     task.mm.memcg = a
     del task
     a.remove()

@@ -89,12 +89,12 @@ def test_result_is_json(accesses_path: str) -> None:
     ("options", "words"),
     [
         (
-            {"memory_max": "16M", "hierarchy": "disabled"},
-            "hierarchy disabled knows no limits, not memory_max",
+            {"memory_max": "16M", "memcg": "disabled"},
+            "memcg disabled knows no limits, not memory_max",
         ),
         ({"memory_max": "much"}, "'much'"),
-        ({"memory_high": "16M", "hierarchy": "v1"}, "memory_high 16777216 is for hierarchy v2"),
-        ({"swap_max": "16M", "hierarchy": "v1"}, "swap_max 16777216 of hierarchy v1 needs memory_max"),
+        ({"memory_high": "16M", "memcg": "v1"}, "memory_high 16777216 is for memcg v2"),
+        ({"swap_max": "16M", "memcg": "v1"}, "swap_max 16777216 of memcg v1 needs memory_max"),
         ({"zero_percent": 101.0}, "zero percent 101"),
     ],
     ids=str,
@@ -112,13 +112,13 @@ def test_no_limits_at_all_are_refused() -> None:
 # Replays under limits of the group
 
 
-@pytest.mark.parametrize("hierarchy", ["v2", "v1"])
+@pytest.mark.parametrize("memcg", ["v2", "v1"])
 @pytest.mark.parametrize("make", [sc.Ram, sc.Zram], ids=lambda make: str(make.__name__))
 @pytest.mark.parametrize("work", [sweeps, popular])
 def test_a_limit_makes_pages_go_and_come_back_as_they_were(
-    work: Callable[[], Workload], make: Callable[[str], sc.Ram], hierarchy: str
+    work: Callable[[], Workload], make: Callable[[str], sc.Ram], memcg: str
 ) -> None:
-    result = replay_accesses(work(), make("64M"), memory_max="4M", hierarchy=hierarchy)
+    result = replay_accesses(work(), make("64M"), memory_max="4M", memcg=memcg)
     counters = result.counters
     out_pages = counters["pswpout"] + counters["swpout_zero"]
     in_pages = counters["pswpin"] + counters["swpin_zero"]
@@ -128,7 +128,7 @@ def test_a_limit_makes_pages_go_and_come_back_as_they_were(
     assert result.memory_peak_bytes == 4 * MIB
     assert result.oom_kills == 0
     assert result.swap_peak_bytes is not None
-    kept_bytes = 0 if hierarchy == "v1" else 4 * MIB
+    kept_bytes = 0 if memcg == "v1" else 4 * MIB
     assert result.swap_peak_bytes >= (result.first_touches * sc.PAGE_SIZE - kept_bytes) * 0.9
     assert counters["workingset_refault_anon"] >= in_pages * 0.99
 
@@ -182,7 +182,7 @@ def test_swap_max_refuses_and_the_task_is_killed() -> None:
 
 
 def test_v1_limits_memory_and_swap_together() -> None:
-    result = replay_accesses(sweeps(), memory_max="2M", swap_max="1M", hierarchy="v1")
+    result = replay_accesses(sweeps(), memory_max="2M", swap_max="1M", memcg="v1")
     assert result.oom_kills == 1
     assert result.swap_peak_bytes == 3 * MIB
     assert result.counters["pswpout"] > 0
@@ -264,7 +264,7 @@ def test_json_has_every_run(capsys: Capture) -> None:
     assert set(access_replay.COUNTERS) <= set(runs[0]["counters"])
 
 
-@pytest.mark.parametrize("option", ["memory-max", "memory-high", "swap-max", "swappiness", "hierarchy"])
+@pytest.mark.parametrize("option", ["memory-max", "memory-high", "swap-max", "swappiness", "memcg"])
 def test_limits_of_swap_operations_are_refused(option: str, small_path: str, capsys: Capture) -> None:
     words = f"{small_path} lists swap operations, which say what was swapped and not who touched what"
     arguments = ["replay", small_path, f"--{option}", "1"]
@@ -280,7 +280,7 @@ def test_limits_of_swap_operations_are_refused(option: str, small_path: str, cap
         (["scan", "--memory-max", "4M,"], "''"),
         (["nope"], "nope is neither a file nor one of"),
         (["scan", "--storage", "tape"], "'tape' is none of"),
-        (["scan", "--memory-max", "4M", "--hierarchy", "disabled"], "hierarchy disabled knows no limits"),
+        (["scan", "--memory-max", "4M", "--memcg", "disabled"], "memcg disabled knows no limits"),
     ],
     ids=str,
 )
@@ -329,7 +329,7 @@ def test_show_json_has_what_the_tree_shows(capsys: Capture) -> None:
 def test_tree_of_the_older_hierarchy_has_words_for_no_limit() -> None:
     from swapcore import report
 
-    swap = sc.Swap(hierarchy="v1")
+    swap = sc.Swap(memcg="v1")
     group = swap.memcg.create("group", memory_limit_in_bytes="4M")
     facts = report.memcg_dict(group)
     assert (facts["memory_max"], facts["swap_max"], facts["children"]) == (4 * MIB, "max", [])

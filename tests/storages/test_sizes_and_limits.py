@@ -85,7 +85,7 @@ def test_a_limit_takes_every_size_and_rounds_down(limit: str | int, limit_bytes:
 
 @pytest.mark.parametrize(("text", "limit_bytes"), TEXTS_OF_LINUX.items(), ids=repr)
 def test_a_file_takes_the_texts_that_linux_takes(text: str, limit_bytes: int | None) -> None:
-    swap = sc.Swap(hierarchy="v1")
+    swap = sc.Swap(memcg="v1")
     group = swap.memcg.create("group")
     if limit_bytes is None:
         with pytest.raises(sc.InvalidArgumentError):
@@ -100,7 +100,7 @@ def test_a_file_takes_the_texts_that_linux_takes(text: str, limit_bytes: int | N
     ("text", "swappiness"), [("0x10", 16), ("010", 8), ("+1", 1), ("00", 0), ("1K", None), ("1.0", None)]
 )
 def test_a_number_may_be_hexadecimal_or_octal(text: str, swappiness: int | None) -> None:
-    group = sc.Swap(hierarchy="v1").memcg.create("group")
+    group = sc.Swap(memcg="v1").memcg.create("group")
     if swappiness is None:
         with pytest.raises(sc.InvalidArgumentError):
             group.write("memory.swappiness", text)

@@ -216,7 +216,7 @@ def test_pointers_have_no_count(machine: Machine) -> None:
 
 @pytest.mark.parametrize("hierarchy", ["v2", "v1"])
 def test_two_step_charging_of_every_backing(machines: Machines, hierarchy: str) -> None:
-    machine = machines(hierarchy=hierarchy)
+    machine = machines(memcg=hierarchy)
     usage = "swap_pages" if hierarchy == "v2" else "memsw_pages"
 
     def paid() -> int:

@@ -196,7 +196,7 @@ class Worker:
         self.rng = random.Random(seed + thread)
         self.cpu = thread
         order = self.rng.choice([0, 2])
-        self.task: Task | None = task_of(swap, None, self.NR_PAGES, orders=0b111, order=order)
+        self.task: Task | None = task_of(swap, None, self.NR_PAGES, orders=0b111, anon_order=order)
         self.numbers: dict[int, int] = {}
         self.nr_done = 0
 

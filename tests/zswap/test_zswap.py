@@ -357,7 +357,7 @@ def test_entries_are_given_back_with_their_pages() -> None:
 def nr_pages_of_fault(swap: sc.Swap) -> int:
     """Swaps 16 pages out and returns the number of pages that a fault on the first page brings back."""
     mm = swap.mm()
-    start = mm.mmap(16, orders=1 << 4, order=4)
+    start = mm.mmap(16, orders=1 << 4, anon_order=4)
     mm.write(start * PAGE, b"x" * (16 * PAGE))
     mm.pageout(start, 16)
     assert swap.nr_used_pages == 0

@@ -38,7 +38,7 @@ ACCESS_OPTIONS = (
     "memory_high",
     "swap_max",
     "swappiness",
-    "hierarchy",
+    "memcg",
     "switch",
     "plot",
     "allow_oom",
@@ -92,7 +92,7 @@ def _configure_kinds(parser: argparse.ArgumentParser) -> None:
     add_value(accesses, "--memory-high", "SIZE", "limit that throttles")
     add_value(accesses, "--swap-max", "SIZE", "limit on swap")
     add_value(accesses, "--swappiness", "N", "0 to 200 (default: 60)", type=int)
-    add_value(accesses, "--hierarchy", "V", "of the memory cgroups: v2, v1 or disabled (default: v2)")
+    add_value(accesses, "--memcg", "V", "of the memory cgroups: v2, v1 or disabled (default: v2)")
     about = "a switch of the subsystem and its word, see Swap.switches; may be repeated"
     add_value(accesses, "--switch", "NAME=WORD", about, action="append")
     about = "exit with 0, not with 3, if a process is killed for want of memory"
@@ -160,7 +160,7 @@ def _accesses(args: argparse.Namespace) -> int:
             make_storage=lambda: stack.enter_context(_storage(args, default_size_pages(work))),
             progress=lambda done, total: update(done / total),
             switches=_switches(args.switch),
-            **given(args, "memory_high", "swap_max", "swappiness", "hierarchy"),
+            **given(args, "memory_high", "swap_max", "swappiness", "memcg"),
             **_shared(args),
         )
     print_result(args, sweep, "plot_limits")

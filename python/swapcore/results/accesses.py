@@ -21,7 +21,7 @@ class AccessReplay(Replay):
         zswap: Compressor of zswap; None without zswap.
         zswap_options: Attributes of `swapcore.Zswap`; None without zswap.
         memory_pages: Number of pages of memory of the subsystem.
-        hierarchy: Of the memory cgroups: ``v2``, ``v1`` or ``disabled``.
+        memcg: Of the memory cgroups: ``v2``, ``v1`` or ``disabled``.
         memory_max: Limit on memory in bytes, or ``max``.
         memory_high: Throttle limit in bytes, or ``max``.
         swap_max: Limit on swap in bytes, or ``max``.
@@ -67,7 +67,7 @@ class AccessReplay(Replay):
     zswap: str | None
     zswap_options: dict[str, str | int | bool] | None
     memory_pages: int
-    hierarchy: str
+    memcg: str
     memory_max: int | str
     memory_high: int | str
     swap_max: int | str
@@ -135,7 +135,7 @@ class LimitSweep(report.Record):
             file: The output file; standard output if None.
         """
         runs = self.runs
-        peak_of = "memory and swap at the peak" if runs[0].hierarchy == "v1" else "swap at the peak"
+        peak_of = "memory and swap at the peak" if runs[0].memcg == "v1" else "swap at the peak"
         rows = [
             ["memory limit", *(report.format_limit(run.memory_max) for run in runs), ""],
             ["swap limit", *(report.format_limit(run.swap_max) for run in runs), ""],
@@ -159,7 +159,7 @@ class LimitSweep(report.Record):
             verified = ", ".join(f"{run.verified_pages}" for run in runs)
             proof = f"every page that came back is what was written ({verified} compared whole)"
         text = (
-            f"{first.workload} on {first.devices}, hierarchy {first.hierarchy}, "
+            f"{first.workload} on {first.devices}, memcg {first.memcg}, "
             f"swappiness {first.swappiness}, seed {first.seed}; {proof}. Times are CPU time, contents and "
             "comparison apart."
         )

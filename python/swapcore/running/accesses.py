@@ -163,7 +163,7 @@ class AccessRun(Run):
         swappiness: 0 to 200. With 0 the reclaim of a limit swaps no page.
         switches: Single choices of the subsystem by name, see `swapcore.Swap.switches`.
         policy: Hooks, see `swapcore.policy`.
-        hierarchy: ``v2``, ``v1`` or ``disabled``, of memory cgroups; a run with ``disabled`` has no limits.
+        memcg: ``v2``, ``v1`` or ``disabled``, of memory cgroups; a run with ``disabled`` has no limits.
     """
 
     workload: str | os.PathLike[str] | Accesses | Workload = "zipf"
@@ -173,7 +173,7 @@ class AccessRun(Run):
     swappiness: int = 60
     switches: dict[str, str] | None = None
     policy: MemcgHooks | None = None
-    hierarchy: str = "v2"
+    memcg: str = "v2"
 
 
 class SweepOptions(RunOptions, total=False):
@@ -184,7 +184,7 @@ class SweepOptions(RunOptions, total=False):
     swappiness: int
     switches: dict[str, str] | None
     policy: MemcgHooks | None
-    hierarchy: str
+    memcg: str
 
 
 class AccessOptions(SweepOptions, total=False):
@@ -230,11 +230,11 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
         The result. The function raises the errors of `replay_accesses`.
     """
     work = workload_of(how.workload, how.seed, nr_ops=how.nr_ops, workload_seed=how.workload_seed)
-    files = _files({name: getattr(how, name) for name in LIMITS}, how.hierarchy)
+    files = _files({name: getattr(how, name) for name in LIMITS}, how.memcg)
     how = how.with_storage(default_size_pages(work))
-    swap, devices = how.turn_on(nr_cpus=work.nr_cpus, switches=how.switches, hierarchy=how.hierarchy)
+    swap, devices = how.turn_on(nr_cpus=work.nr_cpus, switches=how.switches, memcg=how.memcg)
     group = None
-    if how.hierarchy != "disabled":
+    if how.memcg != "disabled":
         # The swappiness is set first, because with v1 a new group inherits the swappiness of the root.
         swap.swappiness = how.swappiness
         group = swap.memcg.create("workload", **files)
@@ -251,7 +251,7 @@ def run(how: AccessRun, progress: Callable[[int, int], None] | None = None) -> A
     return AccessReplay(
         workload=work.name,
         memory_pages=swap.memory_pages,
-        hierarchy=how.hierarchy,
+        memcg=how.memcg,
         swappiness=how.swappiness,
         switches=swap.switches,
         policy=None if how.policy is None else f"{policy.__module__}:{policy.__qualname__}",
@@ -389,18 +389,18 @@ def _limit(limit: str | int | None) -> int | str:
     return MAX if limit is None or limit == MAX else parse_limit(limit)
 
 
-def _files(limits: dict[str, str | int | None], hierarchy: str) -> dict[str, int | str]:
+def _files(limits: dict[str, str | int | None], memcg: str) -> dict[str, int | str]:
     """Returns the group files, with their values, that set the limits."""
     given = {name: limit for name, value in limits.items() if (limit := _limit(value)) != MAX}
-    if hierarchy == "disabled" and given:
-        raise invalid(f"hierarchy disabled knows no limits, not {', '.join(given)}")
-    if hierarchy != "v1":
+    if memcg == "disabled" and given:
+        raise invalid(f"memcg disabled knows no limits, not {', '.join(given)}")
+    if memcg != "v1":
         return given
     memory, swap = given.get("memory_max"), given.get("swap_max")
     if "memory_high" in given:
-        raise invalid(f"memory_high {given['memory_high']} is for hierarchy v2, v1 has no such file")
+        raise invalid(f"memory_high {given['memory_high']} is for memcg v2, v1 has no such file")
     if swap is not None and memory is None:
-        raise invalid(f"swap_max {swap} of hierarchy v1 needs memory_max: the limit is on both together")
+        raise invalid(f"swap_max {swap} of memcg v1 needs memory_max: the limit is on both together")
     files = {} if memory is None else {"memory_limit_in_bytes": memory}
     if isinstance(memory, int) and isinstance(swap, int):
         files["memory_memsw_limit_in_bytes"] = memory + swap

@@ -103,7 +103,7 @@ def _made_up(data: dict[str, Any]) -> WorkloadOptions:
 
 
 def _accesses(data: dict[str, Any]) -> AccessReplay:
-    own = {name: data[name] for name in ("workload", *LIMITS, "swappiness", "switches", "hierarchy")}
+    own = {name: data[name] for name in ("workload", *LIMITS, "swappiness", "switches", "memcg")}
     return run_accesses(AccessRun(policy=_policy(data["policy"]), **own, **_shared(data)))
 
 

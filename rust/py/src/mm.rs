@@ -100,37 +100,37 @@ getters! {
 #[pymethods]
 impl Mm {
     #[doc = stub!(Mm.mmap)]
-    #[pyo3(signature = (nr_pages, order = 0, *, orders = None, is_locked = false, is_uffd_armed = false))]
+    #[pyo3(signature = (nr_pages, *, orders = None, anon_order = 0, is_locked = false, is_uffd_armed = false))]
     fn mmap(
         &self,
         nr_pages: NrVmaPages,
-        #[pyo3(from_py_with = number::order)] order: u64,
         orders: Option<OrdersMask>,
+        #[pyo3(from_py_with = number::order)] anon_order: u64,
         is_locked: bool,
         is_uffd_armed: bool,
     ) -> Result<u64> {
         let orders = Orders::from_bits(orders.map_or(0, |mask| mask.0))?;
-        let anon_order = convert::order(order)?.get();
+        let anon_order = convert::order(anon_order)?.get();
         let vma = self.mm.mmap(nr_pages.0, VmaOptions { orders, anon_order, is_locked, is_uffd_armed })?;
         Ok(vma.pages().start.0)
     }
 
     #[doc = stub!(Mm.array)]
-    #[pyo3(signature = (shape, dtype = None, *, first_page = None, order = 0, orders = None, cpu = None))]
+    #[pyo3(signature = (shape, dtype = None, *, first_page = None, orders = None, anon_order = 0, cpu = None))]
     fn array<'py>(
         slf: &Bound<'py, Self>,
         shape: &Bound<'py, PyAny>,
         dtype: Option<&Bound<'py, PyAny>>,
         first_page: Option<PageNumber>,
-        #[pyo3(from_py_with = number::order)] order: u64,
         orders: Option<OrdersMask>,
+        #[pyo3(from_py_with = number::order)] anon_order: u64,
         cpu: Option<Cpu>,
     ) -> Result<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let page = first_page.map(|page| page.0);
         let options = [("first_page", page), ("orders", orders.map(|mask| mask.0.into()))];
         let options = options.into_py_dict(py)?;
-        options.set_item("order", order)?;
+        options.set_item("anon_order", anon_order)?;
         options.set_item("cpu", cpu.map(|cpu| this.cpu(Some(cpu))).transpose()?.map(|cpu| cpu.0))?;
         // Only the module of arrays imports NumPy, so the extension imports the module at the first array.
         let class = py.import("swapcore.arrays")?.getattr("MmArray")?;

@@ -79,7 +79,7 @@ getters! {
 impl Swap {
     #[new]
     #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
-        workingset = "classic", hierarchy = "v2", zswap = None, r#virtual = None))]
+        workingset = "classic", memcg = "v2", zswap = None, r#virtual = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
@@ -88,7 +88,7 @@ impl Swap {
         switches: Option<std::collections::BTreeMap<String, String>>,
         #[pyo3(from_py_with = number::memory_pages)] memory_pages: u64,
         workingset: &str,
-        hierarchy: &str,
+        memcg: &str,
         zswap: Option<ZswapArg>,
         r#virtual: Option<VirtualPages>,
     ) -> Result<Self> {
@@ -104,7 +104,7 @@ impl Swap {
             switches: choices,
             workers,
             memory_pages,
-            memcg: Hierarchy::unless_disabled(hierarchy)?,
+            memcg: Hierarchy::unless_disabled(memcg)?,
             workingset: workingset.into(),
             zswap: zswap.map(|zswap| zswap.0),
             virtual_pages: r#virtual.and_then(|pages| pages.0),
@@ -119,7 +119,7 @@ impl Swap {
     }
 
     #[doc = stub!(Swap.mm)]
-    #[pyo3(signature = (*, memcg = None))]
+    #[pyo3(signature = (memcg = None))]
     fn mm(&self, py: Python<'_>, memcg: Option<&Bound<'_, MemCgroup>>) -> Result<Py<Mm>> {
         Mm::in_group(py, &self.swap, MemCgroup::css_of(memcg, &self.swap)?)
     }
