@@ -8,6 +8,8 @@
 mod fault;
 mod madvise;
 mod shmem;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -83,7 +85,7 @@ impl Mm {
 
     /// Calls `call` with the group of the task. If the group was removed because the task moved to another group, the
     /// call is repeated for the new group.
-    pub(crate) fn with_group<T>(&self, call: impl Fn(CssId) -> Result<T>) -> Result<T> {
+    fn with_group<T>(&self, call: impl Fn(CssId) -> Result<T>) -> Result<T> {
         let groups = match self.swap.memcg() {
             Some(groups) if self.css() != CssId::ROOT => groups,
             _ => return call(self.css()),

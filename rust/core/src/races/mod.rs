@@ -6,7 +6,6 @@ mod errors;
 mod shmem;
 mod swapin;
 mod swapout;
-mod tasks;
 mod zswap;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

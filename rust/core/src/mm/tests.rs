@@ -1,8 +1,12 @@
-//! Races between a page fault of a task and a move of the task to another group.
+//! Tests of a page fault of a task that moves to another group during the fault.
 
 use std::cell::Cell;
 
 use super::*;
+use crate::memcg::Hierarchy;
+use crate::{Config, Profile};
+
+const CPU: CpuId = CpuId(0);
 
 fn removed() -> SwapError {
     SwapError::cgroup(rustix::io::Errno::NODEV, "the group is removed".into())
