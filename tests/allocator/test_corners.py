@@ -142,7 +142,7 @@ def test_failing_swapoff_frees_idle_cached_slots_after_the_others(side_with: Sid
     side.folio_alloc_swap(0, 2)
     side.on_folio("folio_dup_swap", 3)
     side.folio_alloc_swap(0, 0)
-    side.set_traits(4, locked=True)  # the slots of a locked folio stay in use, so swapoff fails
+    side.set_traits(4, is_locked=True)  # the slots of a locked folio stay in use, so swapoff fails
     side.swapoff(0, hook=True)
     assert side.devices[0].is_on
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROFILES = ("v618", "p3", "series", "newest")
 WORKERS = ("inline", "manual")
 NR_BLOCKS = 8
-PROGRAMS_IN_BLOCK = nr_programs(30)
+PROGRAMS_IN_BLOCK = nr_programs(15)
 STEPS = 45
 MAX_DEVICES = 3
 PAGE_METHODS = ("folio_dup_swap", "folio_put_swap")
@@ -187,7 +187,9 @@ class Program:
 
     def random_traits(self, index: int) -> None:
         """Locks, maps or puts under writeback a folio, in half of the calls, so that reclaim skips it."""
-        trait = self.rng.choice(["locked", "writeback", "mapped", "mapped", None, None, None, None])
+        trait = self.rng.choice(
+            ["is_locked", "is_writeback", "is_mapped", "is_mapped", None, None, None, None]
+        )
         if trait:
             self.side.set_traits(index, **{trait: True})
 
@@ -203,7 +205,7 @@ class Program:
             if action == "drop_handle":
                 side.drop_handle(index)
             elif action == "set_traits":
-                side.set_traits(index, locked=False, writeback=False, mapped=rng.random() < 0.5)
+                side.set_traits(index, is_locked=False, is_writeback=False, is_mapped=rng.random() < 0.5)
             else:
                 side.on_folio(action, index, *([page] if action in PAGE_METHODS else []))
 
@@ -352,7 +354,9 @@ class LockstepMachine(RuleBasedStateMachine):
     @rule(index=indexes, locked=st.booleans(), writeback=st.booleans(), mapped=st.booleans())
     def set_traits(self, index: int, locked: bool, writeback: bool, mapped: bool) -> None:
         """Sets lock, writeback and mapping of a cached folio, which decide whether it can be reclaimed."""
-        self.side.set_traits(self.pick_folio(index), locked=locked, writeback=writeback, mapped=mapped)
+        self.side.set_traits(
+            self.pick_folio(index), is_locked=locked, is_writeback=writeback, is_mapped=mapped
+        )
 
     @precondition(lambda self: self.side.devices)
     @rule(index=indexes, cpu=cpus)
@@ -385,4 +389,4 @@ class LockstepMachine(RuleBasedStateMachine):
 
 
 TestLockstepMachine = LockstepMachine.TestCase
-TestLockstepMachine.settings = settings(max_examples=nr_programs(60), stateful_step_count=35)
+TestLockstepMachine.settings = settings(max_examples=nr_programs(30), stateful_step_count=35)

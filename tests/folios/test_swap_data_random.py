@@ -205,4 +205,4 @@ class SwapDataMachine(RuleBasedStateMachine):
 
 
 TestSwapDataMachine = SwapDataMachine.TestCase
-TestSwapDataMachine.settings = settings(max_examples=nr_programs(60), stateful_step_count=30)
+TestSwapDataMachine.settings = settings(max_examples=nr_programs(30), stateful_step_count=30)

@@ -277,7 +277,7 @@ class Lockstep:
         """
         pair = self.folios[index]
         pair.real = None
-        pair.model.locked = False
+        pair.model.is_locked = False
         self.model.unmap(pair.model)
 
     def cached_folios(self) -> list[int]:
@@ -290,12 +290,12 @@ class Lockstep:
 
     @operation
     def set_traits(self, index: int, **traits: bool) -> None:
-        """Sets locked, writeback, mapped or dirty on the real folio and on the folio of the model."""
+        """Sets attributes such as `is_locked` on the real folio and on the folio of the model."""
         pair = self.folios[index]
         real = self.real(pair)
         for name, trait in traits.items():
             setattr(real, name, trait)
-            if name == "mapped" and not trait:
+            if name == "is_mapped" and not trait:
                 self.model.unmap(pair.model)
             else:
                 setattr(pair.model, name, trait)
@@ -304,8 +304,8 @@ class Lockstep:
         """Ends lock and writeback of every cached folio, because swapoff waits for lock and writeback."""
         for index in self.cached_folios():
             model = self.folios[index].model
-            if model.locked or model.writeback:
-                self.set_traits(index, locked=False, writeback=False)
+            if model.is_locked or model.is_writeback:
+                self.set_traits(index, is_locked=False, is_writeback=False)
 
     @operation
     def on_folio(self, method: str, index: int, *args: int | None) -> None:
@@ -333,7 +333,7 @@ class Lockstep:
         for index in self.cached_folios():
             # Every folio is made clean, because the swap cache keeps a dirty folio whose slots have
             # references. The folio's data may be lost, because the test does not compare data.
-            self.set_traits(index, locked=False, writeback=False, dirty=False)
+            self.set_traits(index, is_locked=False, is_writeback=False, is_dirty=False)
         for index in self.cached_folios():
             if self.folios[index].model.entry:
                 self.on_folio("swap_cache_del_folio", index)

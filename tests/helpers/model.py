@@ -44,10 +44,10 @@ class Folio:
 
     order: int = 0
     entry: tuple[Device, int] | None = None
-    locked: bool = False
-    writeback: bool = False
-    mapped: bool = False
-    dirty: bool = True
+    is_locked: bool = False
+    is_writeback: bool = False
+    is_mapped: bool = False
+    is_dirty: bool = True
 
     @property
     def value(self) -> int | None:
@@ -160,7 +160,7 @@ def fail(code: int) -> NoReturn:
 
 def not_locked(folio: Folio) -> None:
     """Raises EBUSY if the folio is locked."""
-    if folio.locked:
+    if folio.is_locked:
         fail(errno.EBUSY)
 
 
@@ -248,7 +248,7 @@ class Model:
 
         def drop_cached(off: int) -> None:
             slot = dev.slots.get(off)
-            if slot and slot.folio and not slot.folio.locked:
+            if slot and slot.folio and not slot.folio.is_locked:
                 self.drop_idle(slot.folio)
 
         for off in sorted(o for o, s in dev.slots.items() if s.count):
@@ -278,10 +278,10 @@ class Model:
         if folio.entry:
             fail(errno.EEXIST)
         not_locked(folio)
-        folio.locked = True
+        folio.is_locked = True
         folio.entry = found = self.allocate(Request(folio.order, cpu, lambda: Slot(0, folio)))
         self.settle()
-        folio.locked = False
+        folio.is_locked = False
         return entry_of(found)
 
     def allocate(self, req: Request) -> tuple[Device, int] | None:
@@ -520,17 +520,17 @@ class Model:
         if folio is None:
             return 0
         nr = 1 << folio.order
-        wanted = anyway or not folio.mapped or self.full_swap
-        if folio.locked or not wanted or not self.drop_idle(folio):
+        wanted = anyway or not folio.is_mapped or self.full_swap
+        if folio.is_locked or not wanted or not self.drop_idle(folio):
             return -nr
         return nr
 
     def drop_idle(self, folio: Folio) -> bool:
         """Removes a folio from the cache if it is not under writeback and no slot of it has a reference."""
-        if folio.writeback or any(slot.count for slot in self.slots_of(folio)):
+        if folio.is_writeback or any(slot.count for slot in self.slots_of(folio)):
             return False
         self.remove_folio(folio)
-        folio.dirty = True
+        folio.is_dirty = True
         return True
 
     def slots_of(self, folio: Folio) -> list[Slot]:
@@ -565,7 +565,7 @@ class Model:
         if any(slot is None or slot.is_bad or slot.folio for slot in others):
             fail(errno.EBUSY)
         folio.entry = (dev, off)
-        folio.dirty = False
+        folio.is_dirty = False
         for slot in self.slots_of(folio):
             slot.folio = folio
 
@@ -573,7 +573,7 @@ class Model:
         """Removes a folio from the cache; fails with EBUSY if its content would be lost."""
         not_locked(folio)
         placed(folio)
-        if folio.writeback or (folio.dirty and any(slot.count for slot in self.slots_of(folio))):
+        if folio.is_writeback or (folio.is_dirty and any(slot.count for slot in self.slots_of(folio))):
             fail(errno.EBUSY)
         self.remove_folio(folio)
         self.settle()
@@ -587,8 +587,8 @@ class Model:
 
     def unmap(self, folio: Folio) -> None:
         """Unmaps a folio. Frees its slots if only the swap cache holds them and the folio is not locked."""
-        was_mapped, folio.mapped = folio.mapped, False
-        if was_mapped and folio.entry and not folio.locked:
+        was_mapped, folio.is_mapped = folio.is_mapped, False
+        if was_mapped and folio.entry and not folio.is_locked:
             self.folio_free_swap(folio)
 
     def folio_dup_swap(self, folio: Folio, page: int | None = None) -> None:

@@ -231,7 +231,7 @@ class Machine(Stage):
         swap = sc.Swap(
             nr_cpus=2,
             memory_pages=memory_pages,
-            memcg=hierarchy,
+            memcg=memcg,
             zswap=zswap,
             switches={"memcg_stock": "off"},
         )

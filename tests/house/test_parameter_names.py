@@ -56,12 +56,6 @@ OTHER_NAMES = {
 }
 """Names that a parameter or attribute does not have, and the name that the thing has everywhere."""
 
-ORDER_ELSEWHERE = {
-    "Mm.array": "the second parameter is the dtype, and the third of NumPy's functions is another order",
-    "MmArray": "the class that `Mm.array` makes",
-}
-"""Functions whose `order` is not right behind the first parameter, with the reason."""
-
 NR_ELSEWHERE = {"dup_and_put": "the first parameter is the subsystem"}
 """Functions whose `nr` is not right behind the first parameter, with the reason."""
 
@@ -251,7 +245,7 @@ def test_a_thing_has_no_second_name(name: str) -> None:
 
 def test_order_is_the_first_parameter_or_follows_the_first() -> None:
     wrong = [parameter for parameter in named("order") if parameter.is_keyword_only or parameter.place > 1]
-    assert {parameter.owner for parameter in wrong} == ORDER_ELSEWHERE.keys()
+    assert {parameter.owner for parameter in wrong} == set()
 
 
 def test_nr_follows_the_first_parameter_or_is_the_first() -> None:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-PROGRAMS = nr_programs(8)
+PROGRAMS = nr_programs(4)
 NR_STEPS = 32
 LITERAL_PROGRAMS = nr_programs(30)
 

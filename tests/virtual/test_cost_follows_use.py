@@ -77,7 +77,7 @@ def space_bytes():
 swap, sizes = sc.Swap(), {}
 for name, has_table in (("16M", False), ("16M", True), ("15T", False), ("15T", True)):
     before = space_bytes()
-    swap.swapon(sc.Ghost(name, virtual_table=has_table))
+    swap.swapon(sc.Ghost(name, is_virtual=has_table))
     sizes[f"{name} {has_table}"] = space_bytes() - before
 print(json.dumps(sizes))
 """
@@ -135,7 +135,7 @@ def test_a_ghost_grows_beyond_the_space_of_its_first_size(owner_store: str) -> N
 
 def test_pages_behind_the_first_size_of_a_virtual_ghost_keep_their_bytes() -> None:
     swap = sc.Swap(zswap="lz4")
-    ghost = swap.swapon(sc.Ghost("4M", virtual_table=True))
+    ghost = swap.swapon(sc.Ghost("4M", is_virtual=True))
     swap.resize(ghost, "64M")
     entries = [swap.swap_out(swap.folio(9, data=bytes([byte]) * (C * sc.PAGE_SIZE))) for byte in range(1, 17)]
     swap.check()
@@ -161,7 +161,7 @@ def test_the_slots_of_a_ghost_end_with_its_last_cluster_in_use() -> None:
 
 def test_the_slots_of_a_ghost_end_with_the_ghost() -> None:
     swap = sc.Swap()
-    ghost = swap.swapon(sc.Ghost(700))
+    ghost = swap.swapon(sc.Ghost(pages=700))
     while swap.nr_swap_pages:
         swap.alloc()
     assert ghost.slots() == b"\x03" + b"\x01" * 699
@@ -173,7 +173,7 @@ def columns_of(device: sc.SwapDevice) -> list[tuple[int, int]]:
     return list(zip(columns["offset"], columns["kind"], strict=True))
 
 
-@pytest.mark.parametrize("make", [lambda: sc.Null(pages=2000), lambda: sc.Ghost(2000)])
+@pytest.mark.parametrize("make", [lambda: sc.Null(pages=2000), lambda: sc.Ghost(pages=2000)])
 def test_used_slots_are_the_slots_that_are_not_free(make: Any) -> None:  # noqa: ANN401 - two kinds of devices
     swap = sc.Swap()
     device = swap.swapon(make())
@@ -206,7 +206,7 @@ def test_a_line_of_a_small_picture_is_a_cluster() -> None:
     from swapcore.plot import _slot_image
 
     swap = sc.Swap()
-    ghost = swap.swapon(sc.Ghost(1100))
+    ghost = swap.swapon(sc.Ghost(pages=1100))
     first = int(swap.alloc(4))
     image, clusters_a_line = _slot_image(ghost)
     assert (clusters_a_line, image.shape) == (1, (1 + first // C, C))

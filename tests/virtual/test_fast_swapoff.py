@@ -146,7 +146,7 @@ def test_waits_for_a_write_that_is_under_way(machine: Machine) -> None:
         assert data_at(machine.swap, int(folio.entry)) == text(1)
 
 
-@pytest.mark.parametrize("trait", ["locked", "writeback"])
+@pytest.mark.parametrize("trait", ["is_locked", "is_writeback"])
 def test_a_folio_that_a_handle_holds_keeps_the_device_on(machine: Machine, trait: str) -> None:
     """Swapoff stops waiting for a held folio after a while, because the caller may hold the folio's lock."""
     entry = machine.out(text(1))

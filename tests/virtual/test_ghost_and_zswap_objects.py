@@ -363,7 +363,7 @@ def test_accesses_by_the_command_have_them_too(capsys: Capture) -> None:
         ("show", "--swaps --zswap", "one of them"),
         ("show", "--swaps --raw", "--raw is for devices, not for --swaps"),
         ("show", "--ghost 1G", "--ghost is for --swaps and --zswap"),
-        ("show", "--zswap --size 1G", "--size is for --memory-report, not for --zswap"),
+        ("show", "--zswap --size 1G", "--size is for devices and --memory-report, not for --zswap"),
         ("show", "--swaps --visibility faint", "faint"),
         ("show", "--zswap --algorithm zip", "zip"),
         ("show", "--memory-report --size 1M", "multiple of 8M"),

@@ -235,10 +235,11 @@ def memcg_dict(root: MemCgroup) -> dict[str, Any]:
 
     Returns:
         ``name``, ``path``, ``is_online``, ``tasks`` (number of tasks in the group itself), ``memory_bytes``,
-        ``memory_max``, ``swap_bytes``, ``swap_max``, ``memsw_bytes``, ``memsw_max``, ``events`` (the events of
-        the group itself by name) and ``children`` (a list of such dicts: the online groups, then the removed
-        groups that memory or slots are still charged to, or that have such groups below). An amount is a number
-        of bytes, a limit can be ``"max"``, and both are None for the root of ``v2``, which has no such files.
+        ``memory_max``, ``swap_bytes``, ``swap_max``, ``memsw_bytes``, ``memsw_max``, ``events`` (the events
+        of the group itself by name) and ``children`` (a list of such dicts: the online groups, then the
+        removed groups that memory or slots are still charged to, or that have such groups below). An amount
+        is a number of bytes, a limit can be ``"max"``, and both are None for the root of ``v2``, which has no
+        such files.
         Memsw is memory and swap together, None with ``v2``. With ``v1``, ``swap_bytes`` is ``total_swap`` of
         ``memory.stat``, and swap alone has no limit.
     """
