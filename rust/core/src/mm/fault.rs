@@ -80,7 +80,8 @@ impl Mm {
                 Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => {
-                    let result = self.do_swap_page(&SwapFault { vma: &vma, vpn, entry, access, cpu });
+                    let fault = SwapFault { vma: &vma, vpn, entry, access, cpu };
+                    let result = self.do_swap_page(&fault).and_then(|()| self.do_wp_after_swapin(&fault));
                     self.swap.end_operation(active);
                     result?;
                 }
@@ -88,41 +89,44 @@ impl Mm {
         }
     }
 
-    /// Maps a folio of zeros at a page. The folio has the order of the mapping, or a smaller order when a larger
-    /// folio does not fit in the mapping or in the free memory.
+    /// Maps a folio of zeros at a page. The folio has the largest order whose window lies in the mapping and has no
+    /// entry yet, or a smaller order when a larger folio does not fit in the free memory or in the limits. Kernel:
+    /// `do_anonymous_page`, `alloc_anon_folio`.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
-        let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
+        let mut order = largest_empty_order(vma, vpn);
         loop {
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
-            let window = vma.window(vpn, order.nr_pages());
-            match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
-                Some((first, Ok(folio))) => {
-                    vma.mlock_new_folio(folio.folio());
-                    self.swap.zero_anon(&folio)?;
-                    let mut table = vma.table(vpn);
-                    let entries = &mut table[index(first)..][..order.nr_pages() as usize];
-                    if entries.iter().all(|pte| *pte == Pte::None) {
-                        vma.set_anon_rmap(folio.folio(), Some(first));
-                        folio.add_mappings(order.nr_pages());
-                        for (page, pte) in entries.iter_mut().enumerate() {
-                            *pte = Pte::exclusive(folio.pfn(), page as u16);
-                        }
-                        drop(table);
-                        return self.swap.count_large(OrderEvent::AnonFaultAlloc, order, cpu);
-                    }
-                    if table[index(vpn)] != Pte::None {
-                        return Ok(());
-                    }
-                }
-                Some((_, Err(error))) if order == Order::ZERO => return Err(error),
-                Some((_, Err(error))) => {
+            match self.folio_for_task(order, gfp, cpu) {
+                Ok(folio) => return self.map_zeros(vma, vpn, &folio, cpu),
+                Err(error) if order == Order::ZERO => return Err(error),
+                Err(error) => {
                     let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
                     self.swap.count_touch_fallback(&error, events, order, cpu)?;
                 }
-                None => {}
             }
             order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
         }
+    }
+
+    /// Fills a new folio with zeros and maps the folio at the aligned window that contains a page. If an entry of the
+    /// window is not empty any more, the folio is dropped, and the fault starts again.
+    fn map_zeros(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+        vma.mlock_new_folio(folio.folio());
+        self.swap.zero_anon(folio)?;
+        let nr_pages = folio.nr_pages();
+        let first = vma.window(vpn, nr_pages).expect("the order fits in the mapping").start;
+        let mut table = vma.table(vpn);
+        let entries = &mut table[index(first)..][..nr_pages as usize];
+        if entries.iter().any(|pte| *pte != Pte::None) {
+            return Ok(());
+        }
+        vma.set_anon_rmap(folio.folio(), Some(first));
+        folio.add_mappings(nr_pages);
+        for (page, pte) in entries.iter_mut().enumerate() {
+            *pte = Pte::exclusive(folio.pfn(), page as u16);
+        }
+        drop(table);
+        self.swap.count_large(OrderEvent::AnonFaultAlloc, folio.order(), cpu)
     }
 
     /// Makes a page writable: in place when the mapping is the only user of the page, otherwise in a copy. Kernel:
@@ -166,8 +170,10 @@ impl Mm {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let found = self.swapin_for_fault(vma, vpn, entry, cpu);
         let is_unchanged = || vma.pte(vpn).slot() == Some(entry);
-        let found = found_folio(&self.swap, found, is_unchanged, self.css(), cpu)?;
-        let Some((folio, is_new)) = found else { return Ok(()) };
+        let Some((folio, is_new)) = found_folio(found, is_unchanged)? else { return Ok(()) };
+        if is_new {
+            self.swap.count_major_fault(self.css(), cpu)?;
+        }
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) {
             return Ok(());
@@ -196,8 +202,21 @@ impl Mm {
         }
     }
 
+    /// Copies the page that a write fault has swapped in, if another entry or slot refers to the page. The copy is a
+    /// part of the same fault. Kernel: the call of `do_wp_page` in `do_swap_page`.
+    fn do_wp_after_swapin(&self, fault: &SwapFault<'_>) -> Result<()> {
+        if fault.access == Access::Read {
+            return Ok(());
+        }
+        match fault.vma.pte(fault.vpn) {
+            pte @ Pte::Present { is_exclusive: false, .. } => self.do_wp_page(fault.vma, fault.vpn, pte, fault.cpu),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the folio of a slot, and whether the folio was read for this fault. A folio that is not cached is read
-    /// without readahead from a synchronous device, and with readahead from any other device.
+    /// without readahead from a synchronous device (see the switch `sync_swapin`), and with readahead from any other
+    /// device.
     ///
     /// Returns `None` when the slot is free.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
@@ -205,16 +224,26 @@ impl Mm {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
         }
-        let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
         let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
-        if is_synchronous {
+        if self.swap.bypasses_readahead(entry, cpu)? {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
         }
+        self.swapin_readahead(vma, vpn, entry, &how)
+    }
+
+    /// Reads a slot as a single page and reads neighbours ahead. Kernel: `swapin_readahead`.
+    pub(super) fn swapin_readahead<'m>(
+        &'m self,
+        vma: &Vma,
+        vpn: Vpn,
+        entry: SwpEntry,
+        how: &Swapin<'m>,
+    ) -> Result<Option<Found<'m>>> {
         if self.swap.has_rotational() {
-            return self.swap.swap_cluster_readahead(entry, &how);
+            return self.swap.swap_cluster_readahead(entry, how);
         }
-        self.swap_vma_readahead(vma, vpn, entry, &how)
+        self.swap_vma_readahead(vma, vpn, entry, how)
     }
 
     /// Updates the readahead state for a folio found in the cache. Kernel: `swap_update_readahead`.
@@ -309,33 +338,44 @@ impl Mm {
         let nr = pages.len() as u32;
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, pages.clone())?;
-        vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
-        locked.add_mappings(nr);
-        if vma.options().is_locked && locked.order() == Order::ZERO {
-            // A large folio gets the flag MLOCKED later, when reclaim scans the folio.
-            locked.mlock();
-        }
         // The mapped pages stay exclusive only if no slot of these pages has another reference.
-        let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
+        let was_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
+        if self.should_try_to_free_swap(fault, locked, is_new)? {
+            self.swap.give_up_slots(locked, is_new, cpu)?;
+        }
+        // A folio without another reference than the fault's has no other user, also if a fork shared the slots once.
+        let is_exclusive = was_exclusive || locked.refs() == 1;
+        vma.map_pages(first, locked, pages.clone());
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
             *pte = Pte::present(locked.pfn(), (pages.start + i as u32) as u16, is_exclusive);
-        }
-        drop(table);
-        if self.should_try_to_free_swap(fault, locked)? {
-            self.swap.on_cpu(cpu)?.free_swap_locked(locked)?;
         }
         Ok(Step::Done)
     }
 
-    /// Returns whether the fault frees the slots of a mapped folio. Step IN7 of `docs/steps.md`. Kernel:
+    /// Returns whether the fault frees the slots of a folio that it is about to map. Step IN7 of `docs/steps.md`. Kernel:
     /// `should_try_to_free_swap`.
-    fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
-        Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
+    fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<bool> {
+        Ok(self.swap.should_free_swap(locked.folio(), fault.entry, is_new, fault.cpu)?
             || fault.vma.options().is_locked
             || locked.has(FolioFlags::MLOCKED)
-            || (fault.access == Access::Write && may_reuse(locked.folio(), 1)))
+            || (fault.access == Access::Write && locked.refs() == 1 + locked.nr_pages()))
     }
+}
+
+/// Returns the largest order up to the mapping's order for first touches whose window around a page lies in the
+/// mapping and has no entry.
+fn largest_empty_order(vma: &Vma, vpn: Vpn) -> Order {
+    let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
+    let table = vma.table(vpn);
+    let is_empty = |window: Range<Vpn>| {
+        let nr_pages = (window.end.0 - window.start.0) as usize;
+        table[index(window.start)..][..nr_pages].iter().all(|pte| *pte == Pte::None)
+    };
+    while order != Order::ZERO && !vma.window(vpn, order.nr_pages()).is_some_and(is_empty) {
+        order = Order::new(order.get() - 1).expect("smaller");
+    }
+    order
 }
 
 /// Returns whether all entries name consecutive slots and have equal `is_exclusive` flags. Kernel: `swap_pte_batch`.

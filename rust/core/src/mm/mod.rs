@@ -1,5 +1,6 @@
 //! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
-//! writes. `fault` has page faults, `madvise` has the pageout of a range, and `shmem` has files in memory.
+//! writes. `fault` has page faults, `madvise` has the pageout of a range, `unuse` has the walk of a swapoff, and `shmem`
+//! has files in memory.
 //!
 //! A thread takes locks in the order folio lock, page table lock, local lock of a CPU. A thread takes a reference to
 //! a mapped folio under the page table lock. The lock keeps the folio alive, because the page table entry holds a
@@ -8,6 +9,7 @@
 mod fault;
 mod madvise;
 mod shmem;
+mod unuse;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,10 +23,10 @@ use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
-use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
+use crate::base::types::{CpuId, CssId, Order, Pfn};
 use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags, FolioRef};
-use crate::machine::{Event, Swap};
+use crate::machine::Swap;
 use crate::readahead::Vpn;
 use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
@@ -237,23 +239,6 @@ impl Mm {
         Ok(())
     }
 
-    /// Swaps in every page whose slot is on the device `ty`, for swapoff. Errors: as [`Mm::touch`]. Kernel:
-    /// `unuse_mm`.
-    pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
-        let _active = self.swap.begin_activity();
-        let vmas = self.vmas().clone();
-        for vma in vmas {
-            let nr_ptes = vma.pages().end.0 - vma.pages().start.0;
-            self.swap.on_cpu(cpu)?.counters().count(Event::SwapoffPtes, nr_ptes);
-            for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
-                while vma.pte(vpn).slot().is_some_and(|entry| entry.ty() == ty) {
-                    self.touch(vpn, Access::Read, cpu)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the number of pages in memory and the number of swapped-out pages.
     pub fn nr_pages(&self) -> (u64, u64) {
         let mut sum = (0, 0);
@@ -342,26 +327,15 @@ pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8
 /// The folio of a slot, and whether the current call read the folio from the slot.
 type Found<'s> = (FolioRef<'s>, bool);
 
-/// Completes the lookup or the read of a slot. A folio that was read counts as a major fault of the group `css`.
-/// Returns `None` when `found` has no folio and the entry of the page has changed, because another thread has then
-/// handled the fault.
+/// Completes the lookup or the read of a slot. Returns `None` when `found` has no folio and the entry of the page has
+/// changed, because another thread has then handled the fault.
 ///
 /// Errors: `NoMemory` (ENOMEM) when `found` has no folio and the entry is unchanged; the error in `found`.
-fn found_folio<'s>(
-    swap: &'s Swap,
-    found: Result<Option<Found<'s>>>,
-    is_unchanged: impl Fn() -> bool,
-    css: CssId,
-    cpu: CpuId,
-) -> Result<Option<Found<'s>>> {
-    let (folio, is_new) = match found {
-        Ok(Some(found)) => found,
-        Ok(None) | Err(_) if !is_unchanged() => return Ok(None),
-        Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
-        Err(error) => return Err(error),
-    };
-    if is_new {
-        swap.count_major_fault(css, cpu)?;
+fn found_folio<'s>(found: Result<Option<Found<'s>>>, is_unchanged: impl Fn() -> bool) -> Result<Option<Found<'s>>> {
+    match found {
+        Ok(Some(found)) => Ok(Some(found)),
+        Ok(None) | Err(_) if !is_unchanged() => Ok(None),
+        Ok(None) => Err(SwapError::NoMemory(PAGE_SIZE as u64)),
+        Err(error) => Err(error),
     }
-    Ok(Some((folio, is_new)))
 }

@@ -23,10 +23,10 @@ pub use file::ShmemEntry;
 pub(crate) use file::{FileMapping, FileMappings};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
-use crate::base::types::{Pfn, SwpEntry};
+use crate::base::types::{Order, Pfn, SwpEntry};
 use crate::containers::orders::Orders;
 use crate::containers::pieces::pieces;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, LockedFolio};
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
 
@@ -203,6 +203,18 @@ impl Vma {
     /// `mlock_new_folio`.
     pub(crate) fn mlock_new_folio(&self, folio: Folio<'_>) {
         folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
+    }
+
+    /// Adds pages of a locked folio, the first of which is mapped at page `first`, to the folio's count of mappings.
+    /// The caller holds the lock of the page table and writes the entries. Kernel: `folio_add_anon_rmap_ptes`,
+    /// `mlock_vma_folio`.
+    pub(crate) fn map_pages(&self, first: Vpn, locked: &LockedFolio<'_>, pages: Range<u32>) {
+        self.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
+        locked.add_mappings(pages.len() as u32);
+        if self.options.is_locked && locked.order() == Order::ZERO {
+            // A large folio gets the flag MLOCKED later, when reclaim scans the folio.
+            locked.mlock();
+        }
     }
 
     /// Subtracts one page of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses

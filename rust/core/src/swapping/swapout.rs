@@ -8,6 +8,7 @@ use crate::base::gfp::Gfp;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::machine::profile::SyncSwapin;
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::MemcgStat;
 use crate::reclaim::pageout::set_active;
@@ -234,7 +235,7 @@ impl Swap {
             let first = entry.offset().0 - folio.entry().expect("covers").offset().0;
             let pages = first..(first + nr_pages).min(folio.nr_pages());
             self.remap(&locked, pages.clone(), how.cpu)?;
-            if self.should_free_swap(folio.folio(), entry, how.cpu)? {
+            if self.should_free_swap(folio.folio(), entry, is_new, how.cpu)? {
                 self.on_cpu(how.cpu)?.free_swap_locked(&locked)?;
             }
             drop(locked);
@@ -267,10 +268,14 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns whether a swap-in frees the slot after it mapped the page. Step IN7. Kernel:
-    /// `should_try_to_free_swap`; differs: mlock and write faults do not matter, because there are no page tables.
-    pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
-        let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
+    /// Returns whether a swap-in frees the slots of a folio. `is_new` is true if this swap-in has read the folio. Step
+    /// IN7. Kernel: `should_try_to_free_swap`; differs: mlock and write faults do not matter, because there are no page
+    /// tables.
+    pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, is_new: bool, cpu: CpuId) -> Result<bool> {
+        // A folio that another swap-in has read keeps the slots with the word `unshared`, because the slots had more
+        // than one reference at that time.
+        let may_bypass = is_new || self.switches.sync_swapin == SyncSwapin::Always;
+        let is_synchronous = may_bypass && self.on_cpu(cpu)?.is_synchronous(entry)?;
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 
