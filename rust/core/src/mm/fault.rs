@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 
-use super::{Found, Mm, Pte, Vma, folio_of, found_folio, index, may_reuse};
+use super::{Found, Mm, Pte, Vma, folio_of, found_folio, index};
 use crate::base::error::Result;
 use crate::base::event::EventKind;
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CpuId, Order, SwpEntry};
-use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent};
 use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
+use crate::rmap::{PageTable, Pmd};
 use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, ReadReason, Swapin};
 use crate::table::Shadow;
@@ -70,6 +71,9 @@ impl Mm {
                     *is_young = true;
                     return Ok((folio_of(&self.swap, *pfn), *page));
                 }
+                if let (Pte::Zero, Access::Read) = (*pte, access) {
+                    return Ok((self.swap.memory_of_folios().zero_page()?, 0));
+                }
                 *pte
             };
             let active = self.swap.begin_activity();
@@ -77,7 +81,8 @@ impl Mm {
                 group.count(MemcgStat::PgFault, 1);
             }
             match pte {
-                Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
+                Pte::None => self.do_anonymous_page(&vma, vpn, access, cpu)?,
+                Pte::Zero => self.do_wp_zero(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => {
                     let fault = SwapFault { vma: &vma, vpn, entry, access, cpu };
@@ -89,15 +94,19 @@ impl Mm {
         }
     }
 
-    /// Maps a folio of zeros at a page. The folio has the largest order whose window lies in the mapping and has no
+    /// Maps the shared page of zeros for a read, or a folio of zeros for a write. The folio has the largest order whose window lies in the mapping and has no
     /// entry yet, or a smaller order when a larger folio does not fit in the free memory or in the limits. Kernel:
     /// `do_anonymous_page`, `alloc_anon_folio`.
-    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
+    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, access: Access, cpu: CpuId) -> Result<()> {
         let mut order = largest_empty_order(vma, vpn);
+        if access == Access::Read {
+            map_zero_page(vma, vpn, order);
+            return Ok(());
+        }
         loop {
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
             match self.folio_for_task(order, gfp, cpu) {
-                Ok(folio) => return self.map_zeros(vma, vpn, &folio, cpu),
+                Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::None, cpu),
                 Err(error) if order == Order::ZERO => return Err(error),
                 Err(error) => {
                     let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
@@ -108,20 +117,45 @@ impl Mm {
         }
     }
 
+    /// Maps a folio of zeros at a page that the shared page of zeros maps. A folio of the largest order replaces the
+    /// mapping of a whole page table. Kernel: `do_huge_zero_wp_pmd`, and `do_wp_page` of `ZERO_PAGE`.
+    fn do_wp_zero(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
+        if vma.table(vpn).pmd == Pmd::Huge {
+            match self.folio_for_task(Order::MAX, Gfp::TRANSHUGE_LIGHT, cpu) {
+                Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::Zero, cpu),
+                Err(error) => {
+                    let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
+                    self.swap.count_touch_fallback(&error, events, Order::MAX, cpu)?;
+                }
+            }
+            vma.table(vpn).split_huge_pmd(self.swap.memory_of_folios());
+        }
+        let folio = self.folio_for_task(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
+        self.map_zeros(vma, vpn, &folio, Pte::Zero, cpu)
+    }
+
     /// Fills a new folio with zeros and maps the folio at the aligned window that contains a page. If an entry of the
-    /// window is not empty any more, the folio is dropped, and the fault starts again.
-    fn map_zeros(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+    /// window is not `expected` any more, or the entry above the page table has changed, the folio is dropped, and the
+    /// fault starts again.
+    fn map_zeros(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, expected: Pte, cpu: CpuId) -> Result<()> {
         vma.mlock_new_folio(folio.folio());
         self.swap.zero_anon(folio)?;
         let nr_pages = folio.nr_pages();
         let first = vma.window(vpn, nr_pages).expect("the order fits in the mapping").start;
         let mut table = vma.table(vpn);
-        let entries = &mut table[index(first)..][..nr_pages as usize];
-        if entries.iter().any(|pte| *pte != Pte::None) {
+        let (is_huge, was_zero) = (folio.order() == Order::MAX, expected == Pte::Zero);
+        let is_other =
+            |pmd| if is_huge { (pmd == Pmd::Huge) != was_zero || pmd == Pmd::Table } else { pmd == Pmd::Huge };
+        if is_other(table.pmd) || table[index(first)..][..nr_pages as usize].iter().any(|pte| *pte != expected) {
             return Ok(());
         }
+        table.pmd = if is_huge { Pmd::Huge } else { Pmd::Table };
+        let entries = &mut table[index(first)..][..nr_pages as usize];
         vma.set_anon_rmap(folio.folio(), Some(first));
-        folio.add_mappings(nr_pages);
+        folio.add_mappings(0..nr_pages);
+        if is_huge {
+            folio.add_entire_mapping();
+        }
         for (page, pte) in entries.iter_mut().enumerate() {
             *pte = Pte::exclusive(folio.pfn(), page as u16);
         }
@@ -139,12 +173,11 @@ impl Mm {
                 return Ok(());
             }
             let old = folio_of(&self.swap, pfn);
-            // Only a folio outside the swap cache is reused, because the slots of a cached folio may have other
-            // references.
-            if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
-                table[index(vpn)] = Pte::exclusive(pfn, page);
+            self.free_swap_of_reused(old.folio(), cpu)?;
+            if is_reused(&mut table, vpn, old.folio()) {
                 return Ok(());
             }
+            table.split_huge_pmd(self.swap.memory_of_folios());
             old
         };
         let new = self.folio_for_task(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
@@ -155,9 +188,9 @@ impl Mm {
         let mut table = vma.table(vpn);
         if table[index(vpn)] == seen {
             vma.set_anon_rmap(new.folio(), Some(vpn));
-            new.add_mappings(1);
+            new.add_mappings(0..1);
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
-            vma.remove_rmap(old.folio());
+            vma.remove_rmap(old.folio(), page.into()..u32::from(page) + 1);
         }
         drop(table);
         // The last user of the old folio may be the swap cache, whose slots no page table refers to any more. Kernel:
@@ -165,9 +198,25 @@ impl Mm {
         self.swap.free_folio_and_swap_cache(&old, cpu)
     }
 
+    /// Frees the slot of a single cached page that only one page table entry maps, so that the entry can become writable
+    /// in place. The caller holds a reference and the lock of the page table. Kernel: the call of `folio_free_swap` in
+    /// `wp_can_reuse_anon_folio`.
+    fn free_swap_of_reused(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
+        // One reference each: of the entry, of the cache, of the caller.
+        if folio.order() == Order::ZERO
+            && folio.has(FolioFlags::SWAPCACHE)
+            && (folio.mapcount(), folio.refs()) == (1, 3)
+            && let Some(locked) = folio.try_lock()
+        {
+            self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
+        }
+        Ok(())
+    }
+
     /// Swaps a page in. Kernel: `do_swap_page`.
     fn do_swap_page(&self, fault: &SwapFault<'_>) -> Result<()> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
+        let shadow = self.swap.shadow_to_keep(entry, cpu)?;
         let found = self.swapin_for_fault(vma, vpn, entry, cpu);
         let is_unchanged = || vma.pte(vpn).slot() == Some(entry);
         let Some((folio, is_new)) = found_folio(found, is_unchanged)? else { return Ok(()) };
@@ -184,7 +233,7 @@ impl Mm {
             drop(locked);
             return self.swap.drop_unread(&folio, cpu);
         }
-        match self.map_swapped(fault, &locked, is_new)? {
+        match self.map_swapped(fault, &locked, is_new, shadow)? {
             Step::Done => Ok(()),
             Step::Retry => {
                 // The page table entries have changed since the lookup of the folio, so the fault cannot map the
@@ -312,8 +361,15 @@ impl Mm {
 
     /// Maps a swapped-in folio. The function maps all pages of the folio if the page table entries of all pages still
     /// name the slots of the folio. Otherwise the function maps only the faulting page, but returns `Step::Retry` for
-    /// a large folio that this fault has read. Steps IN5 to IN7 of `docs/steps.md`.
-    fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
+    /// a large folio that this fault has read. `shadow` is the shadow of the slot before the fault. Steps IN5 to IN7 of
+    /// `docs/steps.md`.
+    fn map_swapped(
+        &self,
+        fault: &SwapFault<'_>,
+        locked: &LockedFolio<'_>,
+        is_new: bool,
+        shadow: Shadow,
+    ) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
         let nr_pages = locked.nr_pages();
@@ -342,7 +398,7 @@ impl Mm {
         let was_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
         if self.should_try_to_free_swap(fault, locked, is_new)? {
-            self.swap.give_up_slots(locked, is_new, cpu)?;
+            self.swap.give_up_slots(locked, is_new, shadow, cpu)?;
         }
         // A folio without another reference than the fault's has no other user, also if a fork shared the slots once.
         let is_exclusive = was_exclusive || locked.refs() == 1;
@@ -363,8 +419,54 @@ impl Mm {
     }
 }
 
+/// Makes the entry of a page writable if the page table is the only user of the page's folio: an entry above the page
+/// table with all its pages, any other entry alone. Returns whether the entry is writable. Only a folio outside the swap
+/// cache is reused, because the slots of a cached folio have references or are locked. Kernel: `do_huge_pmd_wp_page`,
+/// `wp_can_reuse_anon_folio`.
+fn is_reused(table: &mut PageTable, vpn: Vpn, folio: Folio<'_>) -> bool {
+    if folio.has(FolioFlags::SWAPCACHE) || folio.refs() != folio.mapcount() + 1 {
+        return false;
+    }
+    let is_of_folio = |pte: &Pte| matches!(pte, Pte::Present { pfn, .. } if *pfn == folio.pfn());
+    if folio.order() != Order::ZERO || folio.mapcount() > 1 {
+        // A large folio without a mapping in another page table has no other task.
+        let nr_here = table.iter().filter(|pte| is_of_folio(pte)).count();
+        if nr_here != folio.mapcount() as usize {
+            return false;
+        }
+    }
+    let make_writable = |pte: &mut Pte| {
+        if let Pte::Present { is_exclusive, is_young, .. } = pte {
+            (*is_exclusive, *is_young) = (true, true);
+        }
+    };
+    match table.pmd {
+        Pmd::Huge => table.iter_mut().for_each(make_writable),
+        _ => make_writable(&mut table[index(vpn)]),
+    }
+    true
+}
+
+/// Maps the shared page of zeros at an empty page. With `Order::MAX`, which the window around the page takes, the shared
+/// page of zeros fills a whole page table. Kernel: `set_huge_zero_folio`, and `do_anonymous_page` with `ZERO_PAGE`.
+fn map_zero_page(vma: &Vma, vpn: Vpn, order: Order) {
+    let mut table = vma.table(vpn);
+    match (table.pmd, order) {
+        (Pmd::None, Order::MAX) => {
+            table.fill(Pte::Zero);
+            table.pmd = Pmd::Huge;
+        }
+        (Pmd::None | Pmd::Table, _) if table[index(vpn)] == Pte::None => {
+            table[index(vpn)] = Pte::Zero;
+            table.pmd = Pmd::Table;
+        }
+        // Another thread has handled the fault.
+        _ => {}
+    }
+}
+
 /// Returns the largest order up to the mapping's order for first touches whose window around a page lies in the
-/// mapping and has no entry.
+/// mapping and has no entry. The largest order of all also needs a page table that was never used.
 fn largest_empty_order(vma: &Vma, vpn: Vpn) -> Order {
     let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
     let table = vma.table(vpn);
@@ -372,7 +474,8 @@ fn largest_empty_order(vma: &Vma, vpn: Vpn) -> Order {
         let nr_pages = (window.end.0 - window.start.0) as usize;
         table[index(window.start)..][..nr_pages].iter().all(|pte| *pte == Pte::None)
     };
-    while order != Order::ZERO && !vma.window(vpn, order.nr_pages()).is_some_and(is_empty) {
+    let fits = |order| order != Order::MAX || table.pmd == Pmd::None;
+    while order != Order::ZERO && !(fits(order) && vma.window(vpn, order.nr_pages()).is_some_and(is_empty)) {
         order = Order::new(order.get() - 1).expect("smaller");
     }
     order

@@ -363,9 +363,9 @@ impl Shmem {
         for taken in taken {
             match taken {
                 ShmemEntry::None => {}
-                ShmemEntry::Page { pfn, .. } => {
+                ShmemEntry::Page { pfn, page } => {
                     let folio = folio_of(&self.swap, pfn);
-                    folio.remove_mappings(1);
+                    folio.remove_mappings(page.into()..u32::from(page) + 1);
                     self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
                 ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,

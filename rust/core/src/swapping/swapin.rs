@@ -177,16 +177,31 @@ impl Swap {
 
     /// Frees the slots of a locked folio that a fault maps. With the word `unshared` of the switch `sync_swapin`, a
     /// folio that this fault has read (`is_new`) also leaves the cache if some of its slots have references of other
-    /// page table entries, which then swap these pages in for themselves. Kernel: `folio_free_swap`; for `unshared` the
+    /// page table entries, which then swap these pages in for themselves. These slots get the shadow `shadow`. Kernel: `folio_free_swap`; for `unshared` the
     /// swap-in that bypasses the swap cache.
-    pub(crate) fn give_up_slots(&self, locked: &LockedFolio<'_>, is_new: bool, cpu: CpuId) -> Result<()> {
+    pub(crate) fn give_up_slots(
+        &self,
+        locked: &LockedFolio<'_>,
+        is_new: bool,
+        shadow: Shadow,
+        cpu: CpuId,
+    ) -> Result<()> {
         let mut on_cpu = self.on_cpu(cpu)?;
         let is_bypass = is_new && locked.order() != Order::ZERO && self.switches.sync_swapin == SyncSwapin::Unshared;
         if !on_cpu.free_swap_locked(locked)? && is_bypass && !locked.has(FolioFlags::DIRTY) {
-            on_cpu.del_locked(locked, CacheExit::Dropped(Shadow::default()))?;
+            on_cpu.del_locked(locked, CacheExit::Dropped(shadow))?;
             locked.folio_mark_dirty();
         }
         Ok(())
+    }
+
+    /// Returns the shadow of a slot that a fault is about to read, for [`Swap::give_up_slots`]; an empty shadow where
+    /// no slot outlives the fault. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    pub(crate) fn shadow_to_keep(&self, entry: SwpEntry, cpu: CpuId) -> Result<Shadow> {
+        match self.switches.sync_swapin {
+            SyncSwapin::Always => Ok(Shadow::default()),
+            SyncSwapin::Unshared => Ok(self.on_cpu(cpu)?.lookup(entry)?.shadow().unwrap_or_default()),
+        }
     }
 
     /// Returns the orders of a swap-in whose caller names no orders. The result is the largest order that `nr_pages`

@@ -170,7 +170,7 @@ impl Swap {
         let entry = locked.entry().expect("cached");
         // OUT4: each mapping of a page is replaced by a reference to the slot of the page.
         self.on_cpu(cpu)?.dup_locked(&locked, pages.clone())?;
-        locked.remove_mappings(pages.len() as u32);
+        locked.remove_handle_mappings(pages.clone());
         match self.pageout(locked, self.refault_level(None), cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
@@ -185,11 +185,10 @@ impl Swap {
 
     /// Replaces references to the slots of a locked folio by mappings of its pages. Step IN6.
     fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
-        let nr = pages.len() as u32;
         if locked.has(FolioFlags::SWAPCACHE) {
-            self.on_cpu(cpu)?.put_locked_folio(locked, pages)?;
+            self.on_cpu(cpu)?.put_locked_folio(locked, pages.clone())?;
         }
-        locked.add_mappings(nr);
+        locked.add_handle_mappings(pages);
         Ok(())
     }
 
@@ -286,7 +285,7 @@ impl Swap {
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
-        folio.remove_mappings(pages.len() as u32);
+        folio.remove_handle_mappings(pages);
         self.free_folio_and_swap_cache(&folio, cpu)
     }
 
