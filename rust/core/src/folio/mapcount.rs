@@ -292,3 +292,50 @@ impl<'a> Folio<'a> {
         self.remove_mappings(pages);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{memory, order};
+    use super::*;
+
+    fn numbers(memory: &super::super::Memory, of: Order) -> (u64, u64, u64) {
+        let large = memory.large_folios();
+        (large.nr_anon(of), large.nr_anon_partially_mapped(of), large.split_deferred(of))
+    }
+
+    #[test]
+    fn a_page_without_mapping_among_mapped_pages_defers_one_split() {
+        let memory = memory();
+        let folio = memory.alloc(order(2)).expect("room");
+        folio.add_mappings(0..4);
+        folio.add_mappings(0..2);
+        assert_eq!((folio.mapcount(), folio.nr_pages_mapped()), (6, 4));
+        folio.remove_mappings(1..2);
+        assert_eq!((folio.nr_pages_mapped(), numbers(&memory, order(2))), (4, (1, 0, 0)), "page 1 is still mapped");
+        folio.remove_mappings(3..4);
+        folio.remove_mappings(2..3);
+        assert_eq!((folio.nr_pages_mapped(), numbers(&memory, order(2))), (2, (1, 1, 1)));
+        folio.remove_mappings(0..2);
+        folio.remove_mappings(0..1);
+        assert_eq!((folio.mapcount(), folio.nr_pages_mapped()), (0, 0));
+        folio.add_mappings(2..3);
+        assert_eq!(folio.nr_pages_mapped(), 1, "the first mapping forgets older counts");
+        folio.remove_mappings(2..3);
+        drop(folio);
+        assert_eq!(numbers(&memory, order(2)), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_folio_that_is_unmapped_at_once_is_never_partially_mapped() {
+        let memory = memory();
+        for (of, pages) in [(order(4), 0..16), (order(1), 0..1), (order(0), 0..1)] {
+            let folio = memory.alloc(of).expect("room");
+            folio.add_mappings(0..folio.nr_pages());
+            folio.remove_mappings(pages.clone());
+            folio.remove_mappings(pages.end..folio.nr_pages());
+            assert_eq!(folio.nr_pages_mapped(), 0);
+            drop(folio);
+            assert_eq!(numbers(&memory, of), (0, 0, 0), "{of}: a folio of 2 pages is on no list");
+        }
+    }
+}

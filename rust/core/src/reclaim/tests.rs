@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::base::limits::PAGE_SIZE;
 use crate::memcg::Protection;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
@@ -39,11 +40,12 @@ fn ghost_machine(visibility: Visibility) -> Machine {
 }
 
 impl Machine {
-    /// Maps a new folio at a page; the first bytes of the folio are 1. The page table entries are not young, because
+    /// Maps a new folio at a page; no page of the folio is a page of zeros. The page table entries are not young, because
     /// no access touches the page.
     fn map(&self, page: u64, order: u8) -> Folio<'_> {
         let order = Order::new(order).expect("an order");
-        let folio = self.swap.folio_with(order, &[1; 64]).expect("memory");
+        let bytes = vec![1; order.nr_pages() as usize * PAGE_SIZE];
+        let folio = self.swap.folio_with(order, &bytes).expect("memory");
         let at = Vpn(FIRST.0 + page);
         self.vma.set_anon_rmap(folio.folio(), Some(at));
         folio.add_mappings(0..order.nr_pages());
