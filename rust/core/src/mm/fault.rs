@@ -98,12 +98,13 @@ impl Mm {
     /// entry yet, or a smaller order when a larger folio does not fit in the free memory or in the limits. Kernel:
     /// `do_anonymous_page`, `alloc_anon_folio`.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, access: Access, cpu: CpuId) -> Result<()> {
-        let mut order = largest_empty_order(vma, vpn);
+        let mut orders = anon_folio_orders(vma, vpn);
         if access == Access::Read {
-            map_zero_page(vma, vpn, order);
+            map_zero_page(vma, vpn, orders.highest());
             return Ok(());
         }
         loop {
+            let order = orders.highest();
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
             match self.folio_for_task(order, gfp, cpu) {
                 Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::None, cpu),
@@ -113,7 +114,7 @@ impl Mm {
                     self.swap.count_touch_fallback(&error, events, order, cpu)?;
                 }
             }
-            order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
+            orders = orders.without(order);
         }
     }
 
@@ -465,20 +466,23 @@ fn map_zero_page(vma: &Vma, vpn: Vpn, order: Order) {
     }
 }
 
-/// Returns the largest order up to the mapping's order for first touches whose window around a page lies in the
-/// mapping and has no entry. The largest order of all also needs a page table that was never used.
-fn largest_empty_order(vma: &Vma, vpn: Vpn) -> Order {
-    let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
+/// Returns the orders that the first touch of a page may use, up to the highest order that fits. An order fits if the
+/// aligned window around the page lies in the mapping and has no entry. The largest order of all also needs a page table
+/// that was never used. Kernel: `alloc_anon_folio`, up to the allocation.
+fn anon_folio_orders(vma: &Vma, vpn: Vpn) -> Orders {
+    let mut orders = vma.options().first_touch_orders();
     let table = vma.table(vpn);
     let is_empty = |window: Range<Vpn>| {
         let nr_pages = (window.end.0 - window.start.0) as usize;
         table[index(window.start)..][..nr_pages].iter().all(|pte| *pte == Pte::None)
     };
-    let fits = |order| order != Order::MAX || table.pmd == Pmd::None;
-    while order != Order::ZERO && !(fits(order) && vma.window(vpn, order.nr_pages()).is_some_and(is_empty)) {
-        order = Order::new(order.get() - 1).expect("smaller");
+    let fits = |order: Order| {
+        (order != Order::MAX || table.pmd == Pmd::None) && vma.window(vpn, order.nr_pages()).is_some_and(is_empty)
+    };
+    while orders.highest() != Order::ZERO && !fits(orders.highest()) {
+        orders = orders.without(orders.highest());
     }
-    order
+    orders
 }
 
 /// Returns whether all entries name consecutive slots and have equal `is_exclusive` flags. Kernel: `swap_pte_batch`.

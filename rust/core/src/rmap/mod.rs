@@ -38,13 +38,24 @@ use crate::readahead::{VmaReadahead, Vpn};
 pub struct VmaOptions {
     /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
     pub orders: Orders,
-    /// Order of the folio that the first touch of a page makes, if a folio of this order fits.
+    /// Order of the folio that the first touch of a page makes, if a folio of this order fits; otherwise the first
+    /// touch makes a smaller folio, of an order of `orders` if `orders` has `anon_order`.
     pub anon_order: u8,
     /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets
     /// it.
     pub is_locked: bool,
     /// Whether a user handles faults page by page, so that faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,
+}
+
+impl VmaOptions {
+    /// Returns the orders of folios that a first touch may use: `anon_order` and the smaller ones of `orders` if
+    /// `orders` has `anon_order`, and otherwise every order up to `anon_order`.
+    pub(crate) fn first_touch_orders(&self) -> Orders {
+        let up_to = Orders::from_bits((2 << self.anon_order) - 1).expect("an order");
+        let has_anon_order = self.orders.bits() >> self.anon_order & 1 == 1;
+        if has_anon_order { Orders::from_bits(self.orders.bits() & up_to.bits()).expect("orders") } else { up_to }
+    }
 }
 
 /// A range of pages with one set of options. Kernel: `struct vm_area_struct`.
