@@ -265,3 +265,17 @@ def test_rss_has_no_page_that_is_only_in_the_swap_cache(v618: Scene) -> None:
     v618.touch(child, 0)
     del child
     assert v618.counts("rss", "swapcached") == [0, 1]
+
+
+def test_a_split_leaves_the_whole_mapping_of_another_task_at_the_same_pages() -> None:
+    scene = Scene("v618", order=9, nr_pages=1024)
+    scene.touch(scene.mm, 0)
+    child = scene.mm.fork()
+    scene.fill(0, 512)
+    for page in range(512):
+        scene.touch(child, page, 1)
+    scene.mm.pageout(scene.first, 1)
+    assert scene.counts("rss", "rss_huge") == [1023, 512]
+    child.pageout(scene.first, 512)
+    assert scene.counts("rss", "rss_huge") == [511, 0]
+    scene.swap.check()

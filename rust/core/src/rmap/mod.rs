@@ -351,6 +351,9 @@ impl AnonVmas {
             }
             tables.push((range, vma.locked_table(Vpn(vma.range_of(folio).start))));
         }
+        // Another task may map another whole folio at the same pages.
+        let is_huge = |(_, table): &(_, SpinGuard<'_, PageTable>)| table.pmd == Pmd::Huge && table[0].names(folio, 0);
+        let huge: Vec<usize> = (0..tables.len()).filter(|&at| is_huge(&tables[at])).collect();
         let mut entries: Vec<(u32, &mut Pte)> = Vec::with_capacity(folio.mapcount() as usize);
         for (range, table) in tables.iter_mut().filter(|(_, table)| !table.is_empty()) {
             let first = index(Vpn(range.start));
@@ -359,9 +362,7 @@ impl AnonVmas {
         }
         let result = (entries.len() == folio.mapcount() as usize).then(|| call(&mut entries));
         if let Some(Ok(_)) = result {
-            for (_, table) in tables.iter_mut().filter(|(_, table)| table.pmd == Pmd::Huge) {
-                table.pmd = Pmd::Table;
-            }
+            huge.into_iter().for_each(|at| tables[at].1.pmd = Pmd::Table);
         }
         result
     }
