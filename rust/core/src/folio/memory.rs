@@ -18,6 +18,7 @@ use crate::memcg::{MemCgroup, MemCgroups, MemcgStat};
 use crate::workingset::{Lruvec, Workingset};
 use buddy_system_allocator::FrameAllocator;
 use bytemuck::Zeroable;
+use crossbeam_utils::CachePadded;
 
 /// Number of pages that are added to the buddy lists at once; none of these pages was used before. The first frame
 /// number is equal to this number, so that 0 is never a frame number.
@@ -148,7 +149,8 @@ pub struct Memory {
     pub(super) nr_isolated: AtomicU64,
     /// Whether evictable folios are on the lists of generations (MGLRU).
     pub(super) lru_gen_enabled: bool,
-    pub(super) large_folios: LargeFolios,
+    /// Padded, because threads change these numbers while other threads read the fields beside them.
+    pub(super) large_folios: CachePadded<LargeFolios>,
     /// The gate between operations and `Swap::check`, the check of the invariants.
     activity: ActivityGate,
 }
@@ -182,7 +184,7 @@ impl Memory {
             waiters: WaitTable::default(),
             nr_isolated: AtomicU64::new(0),
             lru_gen_enabled: false,
-            large_folios: LargeFolios::default(),
+            large_folios: CachePadded::default(),
             activity: ActivityGate::default(),
         })
     }
