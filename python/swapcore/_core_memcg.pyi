@@ -203,14 +203,14 @@ class MemCgroup:
         Kernel: none.
 
         Keys:
-            anon: bytes of anonymous pages charged.
+            anon: bytes of anonymous pages that are mapped.
             file: the same value as ``shmem``, because swapcore has no other files than shmem files.
             shmem: bytes of pages of shmem files.
             zswap: bytes of compressed pages in zswap.
             zswapped: bytes of pages in zswap before compression.
             zswap_incomp: pages that zswap stores as they are, because they do not compress.
             swapcached: bytes of pages in the swap cache.
-            anon_thp: bytes of anonymous pages in large folios.
+            anon_thp: bytes of folios of the largest order that are mapped whole.
             inactive_anon: bytes of anonymous pages on the inactive list.
             active_anon: bytes of anonymous pages on the active list.
             inactive_file: always 0, because swap-backed pages are on the anonymous lists.
@@ -248,8 +248,8 @@ class MemCgroup:
             thp_swpout: large folios swapped out in one piece.
             thp_swpout_fallback: large folios split before swap-out.
             cache: v1: the same value as ``shmem``, because swapcore has no other files than shmem files.
-            rss: v1: bytes of anonymous pages charged.
-            rss_huge: v1: bytes of anonymous pages in large folios.
+            rss: v1: bytes of anonymous pages that are mapped.
+            rss_huge: v1: bytes of folios of the largest order that are mapped whole.
             mapped_file: v1: always 0, because swapcore has only swap-backed pages.
             dirty: v1: always 0, because swapcore has only swap-backed pages.
             writeback: v1: always 0, because swapcore has only swap-backed pages.

@@ -137,7 +137,9 @@ class Mm:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
         ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
-        pages only. ``anon_order`` is the order of the folio that a first touch makes where such a folio fits.
+        pages only. ``anon_order`` is the order of the folio that a first write makes where such a folio fits;
+        elsewhere the order is a smaller one of ``orders`` if ``orders`` has ``anon_order``, and any smaller one
+        otherwise. A first read makes no folio.
         ``is_locked`` keeps the pages in memory once they are touched, as ``mlock2`` with ``MLOCK_ONFAULT``
         does; ``unevictable`` in ``memory.stat`` counts the pages. ``is_uffd_armed`` limits swap-ins to single
         pages, as an armed userfaultfd does.

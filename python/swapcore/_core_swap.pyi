@@ -56,7 +56,8 @@ class Swap:
         Allocator: ``default_priority`` (``minus_one``, ``descending``), ``rule_u`` (``leave``, ``relocate``),
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
         ``first_search`` (``nonfull``, ``free``), ``hibernation`` (``hint``, ``search``), ``swapin_check``
-        (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``).
+        (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``),
+        ``sync_swapin`` (``always``, ``unshared``).
 
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
@@ -485,7 +486,9 @@ class Swap:
         ``shmem_alloc`` made by a first touch of an address space and of a file, ``anon_fault_fallback`` and
         ``shmem_fallback`` for which a first touch used a smaller folio, the parts
         ``anon_fault_fallback_charge`` and ``shmem_fallback_charge`` of these because a charge was refused;
-        ``split``, and ``split_failed`` because the folio had another user."""
+        ``split``, and ``split_failed`` because the folio had another user; ``split_deferred`` that became
+        partially mapped. Of anonymous folios that exist: ``nr_anon``, and the part
+        ``nr_anon_partially_mapped``."""
     def memory(self) -> SwapMemory:
         """Returns exact byte counts of the whole subsystem, including all its devices."""
     def dump(self) -> SwapDump:

@@ -57,6 +57,7 @@ impl<'a> OnCpu<'a> {
         if let Some(groups) = op.swap.memcg() {
             folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
         }
+        folio.count_large_split();
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
         // The loop starts with the last part, so that the folio is shrunk last. Until then, the table entries that
@@ -165,8 +166,7 @@ impl OnCpu<'_> {
             drop(at);
             old.leave_cache();
         }
-        old.forget_mappings();
-        new.add_mappings(mapped.len() as u32);
+        new.take_mappings(old.folio());
         Ok(())
     }
 }

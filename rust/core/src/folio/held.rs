@@ -92,7 +92,7 @@ pub struct MappedFolio<'a> {
 impl<'a> MappedFolio<'a> {
     /// Maps all pages of a folio.
     pub fn map(folio: FolioRef<'a>) -> Self {
-        folio.add_mappings(folio.nr_pages());
+        folio.add_handle_mappings(0..folio.nr_pages());
         Self { pages: 0..folio.nr_pages(), folio }
     }
 

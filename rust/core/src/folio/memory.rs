@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::activity::ActivityGate;
+use super::mapcount::LargeFolios;
 use super::refs::FolioRefs;
 use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
@@ -18,10 +19,13 @@ use crate::memcg::{MemCgroup, MemCgroups, MemcgStat};
 use crate::workingset::{Lruvec, Workingset};
 use buddy_system_allocator::FrameAllocator;
 use bytemuck::Zeroable;
+use crossbeam_utils::CachePadded;
 
 /// Number of pages that are added to the buddy lists at once; none of these pages was used before. The first frame
 /// number is equal to this number, so that 0 is never a frame number.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
+/// The frame number of the shared page of zeros, which every `Memory` has beside its pages. Kernel: `ZERO_PAGE`.
+const ZERO_PAGE: Pfn = Pfn(1);
 /// Number of pages of each order that are kept outside the buddy lists, for later requests of that order.
 const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 
@@ -38,6 +42,10 @@ pub(super) struct FolioHeader {
     pub(super) flags: AtomicU32,
     /// Number of page table entries that map pages of the folio.
     pub(super) mapcount: AtomicU32,
+    /// Number of pages of a large folio that are mapped at all.
+    pub(super) nr_pages_mapped: AtomicU32,
+    /// Number of mappings of the whole folio by an entry of the page middle directory.
+    pub(super) entire_mapcount: AtomicU32,
     /// Users of the folio's bytes: 0 means no user, n > 0 means n views, -1 means one writer inside the core, and
     /// -(n+1) means n readers inside the core.
     pub(super) users: AtomicI32,
@@ -129,6 +137,8 @@ struct Arena {
     /// A folio lies in the head or in one segment, because both are whole blocks.
     pages: GrowingSlice<PageBytes>,
     headers: MappedSlice<FolioHeader>,
+    /// Numbers of mappings of each page of large folios. Kernel: `_mapcount` of `struct page`.
+    page_mapcounts: MappedSlice<AtomicU32>,
     free: SpinMutex<FreePages>,
 }
 
@@ -145,6 +155,8 @@ pub struct Memory {
     pub(super) nr_isolated: AtomicU64,
     /// Whether evictable folios are on the lists of generations (MGLRU).
     pub(super) lru_gen_enabled: bool,
+    /// Padded, because threads change these numbers while other threads read the fields beside them.
+    pub(super) large_folios: CachePadded<LargeFolios>,
     /// The gate between operations and `Swap::check`, the check of the invariants.
     activity: ActivityGate,
 }
@@ -178,6 +190,7 @@ impl Memory {
             waiters: WaitTable::default(),
             nr_isolated: AtomicU64::new(0),
             lru_gen_enabled: false,
+            large_folios: CachePadded::default(),
             activity: ActivityGate::default(),
         })
     }
@@ -201,15 +214,32 @@ impl Memory {
             end: end - end % BLOCK_PAGES,
             nr_used: 0,
         };
-        let nr_head = end.min(MEMORY_PAGES_HEAD_MAX);
-        let (pages, headers) = (GrowingSlice::with_head(nr_head, end)?, MappedSlice::zeroed(end)?);
-        Ok(self.arena.get_or_init(|| Arena { pages, headers, free: SpinMutex::new(free) }))
+        let pages = GrowingSlice::with_head(end.min(MEMORY_PAGES_HEAD_MAX), end)?;
+        let (headers, page_mapcounts) = (MappedSlice::zeroed(end)?, MappedSlice::zeroed(end)?);
+        // The header and the bytes of the shared page of zeros lie below the first frame number that `alloc` hands out.
+        let zero: &FolioHeader = &headers[ZERO_PAGE.0 as usize];
+        zero.flags.store(FolioFlags::UPTODATE.bits(), Ordering::Relaxed);
+        zero.refs.publish(1);
+        Ok(self.arena.get_or_init(|| Arena { pages, headers, page_mapcounts, free: SpinMutex::new(free) }))
     }
 
     /// Returns the header at a frame number. The page was handed out at least once.
     #[inline]
     pub(super) fn header(&self, pfn: Pfn) -> &FolioHeader {
         &self.arena.get().expect("a page number comes from the arena").headers[pfn.0 as usize]
+    }
+
+    /// Returns the numbers of mappings of the pages of a large folio. The numbers are valid while the folio is mapped.
+    #[inline]
+    pub(super) fn page_mapcounts(&self, folio: Folio<'_>) -> &[AtomicU32] {
+        let first = folio.pfn.0 as usize;
+        let arena = self.arena.get().expect("a page number comes from the arena");
+        &arena.page_mapcounts[first..first + folio.nr_pages() as usize]
+    }
+
+    /// Returns the numbers of large anonymous folios.
+    pub(crate) fn large_folios(&self) -> &LargeFolios {
+        &self.large_folios
     }
 
     /// Returns the address of a run of pages.
@@ -241,6 +271,13 @@ impl Memory {
         self.memcg.as_ref()
     }
 
+    /// Returns the shared page of zeros with a reference. The page is charged to no group and must not be written.
+    /// Errors: `NoMemory` (ENOMEM) when the address space of the pages cannot be reserved.
+    pub(crate) fn zero_page(&self) -> Result<FolioRef<'_>> {
+        self.arena()?;
+        Ok(self.folio(ZERO_PAGE).try_get().expect("the page has a reference for ever"))
+    }
+
     /// Returns every folio that is charged to a group, in order of frame numbers. The result can lack folios that
     /// other threads allocate or free during the walk.
     pub(crate) fn charged_folios(&self) -> impl Iterator<Item = Folio<'_>> {
@@ -266,7 +303,7 @@ impl Memory {
     /// Returns the bytes that the headers of all pages take that were ever in use.
     pub fn header_bytes(&self) -> u64 {
         let used = self.arena.get().map_or(0, |arena| arena.free.lock().next - BLOCK_PAGES);
-        (used * size_of::<FolioHeader>()) as u64
+        (used * (size_of::<FolioHeader>() + size_of::<AtomicU32>())) as u64
     }
 
     /// Allocates a folio with one reference and no flags. The folio is not in the swap cache, and its bytes are not
@@ -310,6 +347,7 @@ impl Memory {
         debug_assert_eq!(folio.mapcount(), 0, "a mapped folio has references");
         let freeing = self.activity.begin_free();
         folio.lru_del();
+        folio.forget_large();
         if let Some(groups) = &self.memcg {
             folio.uncharge(groups);
         }
@@ -356,15 +394,17 @@ impl Folio<'_> {
         group.inspect(|group| self.count_memory(group, 1));
     }
 
+    /// Adds the folio to the statistics of a group, or takes the folio out if `sign` is -1: the pages of a file, or the
+    /// mapped pages of an anonymous folio.
     fn count_memory(self, group: &MemCgroup, sign: i64) {
-        let nr_pages = sign * i64::from(self.nr_pages());
         if self.file_mapping() != 0 {
-            group.count(MemcgStat::Shmem, nr_pages);
+            group.count(MemcgStat::Shmem, sign * i64::from(self.nr_pages()));
             return;
         }
-        group.count(MemcgStat::Anon, nr_pages);
-        if self.order() == Order::MAX {
-            group.count(MemcgStat::AnonThp, nr_pages);
+        // A new folio, and a folio that is being freed, are not mapped.
+        if self.is_mapped() {
+            group.count(MemcgStat::Anon, sign * i64::from(self.nr_pages_mapped()));
+            group.count(MemcgStat::AnonThp, sign * i64::from(self.nr_thp_pages()));
         }
     }
 
@@ -420,9 +460,7 @@ impl Folio<'_> {
         if let Some(css) = self.css() {
             let group = groups.get(css);
             groups.css_get(group, u64::from(nr_parts) - 1);
-            if self.order() == Order::MAX && self.file_mapping() == 0 {
-                group.count(MemcgStat::AnonThp, -i64::from(self.nr_pages()));
-            }
+            group.count(MemcgStat::AnonThp, -i64::from(self.nr_thp_pages()));
         }
     }
 }

@@ -5,6 +5,7 @@ mod data;
 mod held;
 mod lru;
 mod lru_gen;
+mod mapcount;
 mod memory;
 mod refs;
 
@@ -61,6 +62,10 @@ bitflags::bitflags! {
         const UNEVICTABLE = 1 << 14;
         /// No group is charged for the folio's slots, because the slots were allocated without a folio. Kernel: none.
         const SWAP_UNCHARGED = 1 << 15;
+        /// The large folio is anonymous and was mapped once. Kernel: `folio_test_anon`.
+        const ANON = 1 << 16;
+        /// A page of the large folio lost its last mapping while other pages stayed mapped.
+        const PARTIALLY_MAPPED = 1 << 17;
         /// The folio was read ahead and has not been used yet. `RECLAIM` is the same bit.
         const READAHEAD = 1 << 7;
     }
@@ -137,8 +142,8 @@ impl<'a> Folio<'a> {
         self.flags().contains(flags)
     }
 
-    /// Sets flags and returns the old flags. A change of any flag except REFERENCED, READAHEAD and WAITERS needs the
-    /// folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the thread that isolated the
+    /// Sets flags and returns the old flags. A change of any flag except REFERENCED, READAHEAD, WAITERS and
+    /// PARTIALLY_MAPPED needs the folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the thread that isolated the
     /// folio changes ACTIVE and WORKINGSET; while a generation lists the folio, the holder of the LRU lock changes
     /// these two flags.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
@@ -234,32 +239,6 @@ impl<'a> Folio<'a> {
         self.memory.free(self);
     }
 
-    /// Returns the number of page table entries that map pages of the folio. Kernel: `folio_mapcount`.
-    pub fn mapcount(self) -> u32 {
-        // Relaxed: the count changes under page table locks, and the caller wants a snapshot.
-        self.memory.header(self.pfn).mapcount.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether any page table entry or handle maps the folio.
-    pub fn is_mapped(self) -> bool {
-        self.mapcount() > 0
-    }
-
-    /// Adds `nr` mappings, each with a reference. Kernel: `folio_add_anon_rmap_*`.
-    pub(crate) fn add_mappings(self, nr: u32) {
-        self.add_refs(nr);
-        // Relaxed: see `mapcount`.
-        self.memory.header(self.pfn).mapcount.fetch_add(nr, Ordering::Relaxed);
-    }
-
-    /// Removes `nr` mappings and drops their references. The caller holds a further reference.
-    pub(crate) fn remove_mappings(self, nr: u32) {
-        // Relaxed: see `mapcount`.
-        let old = self.memory.header(self.pfn).mapcount.fetch_sub(nr, Ordering::Relaxed);
-        debug_assert!(old >= nr, "{nr} mappings removed, but only {old} exist");
-        self.put_refs(nr);
-    }
-
     /// Returns the number of the folio's `AnonVma`, or the number of its file together with the bit [`FILE_RMAP`].
     /// Kernel: `folio->mapping`.
     #[inline(always)]
@@ -312,19 +291,18 @@ impl<'a> Folio<'a> {
         // Relaxed throughout: the folio is frozen, and `unfreeze` publishes the part.
         to.order.store(as_part.order.get(), Ordering::Relaxed);
         to.flags.store(flags.bits(), Ordering::Relaxed);
-        to.mapcount.store(as_part.mapcount, Ordering::Relaxed);
         to.css.store(from.css.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_refs.store(from.lru_refs.load(Ordering::Relaxed), Ordering::Relaxed);
         to.lru_gen.store(from.lru_gen.load(Ordering::Relaxed), Ordering::Relaxed);
         part.set_anon_rmap(self.rmap(), self.page_index() + (part.pfn.0 - self.pfn.0) as u32);
+        part.set_part_mapcount(as_part);
     }
 
     /// Shrinks this frozen folio to the first part of its split.
     pub(crate) fn shrink(self, as_part: Part) {
-        let header = self.memory.header(self.pfn);
         // Relaxed: as in `make_part`.
-        header.order.store(as_part.order.get(), Ordering::Relaxed);
-        header.mapcount.store(as_part.mapcount, Ordering::Relaxed);
+        self.memory.header(self.pfn).order.store(as_part.order.get(), Ordering::Relaxed);
+        self.set_part_mapcount(as_part);
     }
 
     /// Copies the flags, reverse map and charge of the folio `old`, which this folio replaces. Kernel:
@@ -335,6 +313,8 @@ impl<'a> Folio<'a> {
         // the list. `lru_del` sets ACTIVE if one of the two youngest generations listed the folio.
         let was_listed = old.lru_del();
         self.set(old.flags() - mine);
+        // The number of large folios does not change, because this folio replaces the old folio.
+        old.clear(FolioFlags::ANON | FolioFlags::PARTIALLY_MAPPED);
         self.set_anon_rmap(old.rmap(), old.page_index());
         self.set_lru_refs(old.facts().lru_refs);
         self.take_charge(old);
@@ -348,12 +328,6 @@ impl<'a> Folio<'a> {
     pub(crate) fn leave_cache(self) {
         self.set_entry(SwpEntry::NONE);
         self.clear(FolioFlags::SWAPCACHE);
-    }
-
-    /// Sets the number of mappings of a frozen folio to 0 after another folio took over the mappings.
-    pub(crate) fn forget_mappings(self) {
-        // Relaxed: see `mapcount`.
-        self.memory.header(self.pfn).mapcount.store(0, Ordering::Relaxed);
     }
 
     /// Returns the facts about the folio that working-set detection uses.

@@ -151,7 +151,7 @@ impl FolioHandle {
         let folio = self.folio();
         match (is_mapped, mapped.start == mapped.end) {
             (true, true) => {
-                folio.add_mappings(folio.nr_pages());
+                folio.add_handle_mappings(0..folio.nr_pages());
                 *mapped = 0..folio.nr_pages();
             }
             (false, false) => {

@@ -34,6 +34,8 @@ switches! {
         /// Permission of large swap-ins after zswap was enabled.
         zswap_large_swapin: ZswapLargeSwapin = ZswapLargeSwapin::UnlessStored,
             V618 | P3 | Series => ZswapLargeSwapin::Never;
+        /// Slots that a fault reads from a device as fast as memory without the swap cache.
+        sync_swapin: SyncSwapin = SyncSwapin::Always, V618 => SyncSwapin::Unshared;
         /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
@@ -137,6 +139,20 @@ words! {
         /// also when zswap is off again. No fallback is counted. Kernel: up to the merged swap table series, phase IV
         /// (`zswap_never_enabled`).
         Never = "never",
+    }
+}
+
+words! {
+    /// Slots for which a fault on a device as fast as memory reads a large folio, reads no neighbours ahead, and gives
+    /// the slots up at once.
+    pub enum SyncSwapin: "sync_swapin" {
+        /// All slots. The slots are given up when the last page table entry that refers to them is gone. Kernel: 6.19
+        /// and later.
+        Always = "always",
+        /// Slots to which only the faulting page table entry refers. A slot with more references is read as on any
+        /// other device: as a single page, with readahead, into the swap cache, where the slot stays. Kernel: up to
+        /// 6.18, whose faults on unshared slots bypass the swap cache.
+        Unshared = "unshared",
     }
 }
 

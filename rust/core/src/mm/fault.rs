@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 
-use super::{Found, Mm, Pte, Vma, folio_of, found_folio, index, may_reuse};
+use super::{Found, Mm, Pte, Vma, folio_of, found_folio, index};
 use crate::base::error::Result;
 use crate::base::event::EventKind;
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::types::{CpuId, Order, SwpEntry};
-use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent};
 use crate::memcg::MemcgStat;
 use crate::readahead::{ReadaheadFlag, Vpn};
+use crate::rmap::{PageTable, Pmd};
 use crate::slots::owner::CacheExit;
 use crate::swapping::swapin::{Orders, ReadReason, Swapin};
 use crate::table::Shadow;
@@ -70,6 +71,9 @@ impl Mm {
                     *is_young = true;
                     return Ok((folio_of(&self.swap, *pfn), *page));
                 }
+                if let (Pte::Zero, Access::Read) = (*pte, access) {
+                    return Ok((self.swap.memory_of_folios().zero_page()?, 0));
+                }
                 *pte
             };
             let active = self.swap.begin_activity();
@@ -77,10 +81,12 @@ impl Mm {
                 group.count(MemcgStat::PgFault, 1);
             }
             match pte {
-                Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
+                Pte::None => self.do_anonymous_page(&vma, vpn, access, cpu)?,
+                Pte::Zero => self.do_wp_zero(&vma, vpn, cpu)?,
                 Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
                 Pte::Swap { entry, .. } => {
-                    let result = self.do_swap_page(&SwapFault { vma: &vma, vpn, entry, access, cpu });
+                    let fault = SwapFault { vma: &vma, vpn, entry, access, cpu };
+                    let result = self.do_swap_page(&fault).and_then(|()| self.do_wp_after_swapin(&fault));
                     self.swap.end_operation(active);
                     result?;
                 }
@@ -88,41 +94,74 @@ impl Mm {
         }
     }
 
-    /// Maps a folio of zeros at a page. The folio has the order of the mapping, or a smaller order when a larger
-    /// folio does not fit in the mapping or in the free memory.
-    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
-        let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
+    /// Maps the shared page of zeros for a read, or a folio of zeros for a write. The folio has the largest order whose window lies in the mapping and has no
+    /// entry yet, or a smaller order when a larger folio does not fit in the free memory or in the limits. Kernel:
+    /// `do_anonymous_page`, `alloc_anon_folio`.
+    fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, access: Access, cpu: CpuId) -> Result<()> {
+        let mut orders = anon_folio_orders(vma, vpn);
+        if access == Access::Read {
+            map_zero_page(vma, vpn, orders.highest());
+            return Ok(());
+        }
         loop {
+            let order = orders.highest();
             let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
-            let window = vma.window(vpn, order.nr_pages());
-            match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
-                Some((first, Ok(folio))) => {
-                    vma.mlock_new_folio(folio.folio());
-                    self.swap.zero_anon(&folio)?;
-                    let mut table = vma.table(vpn);
-                    let entries = &mut table[index(first)..][..order.nr_pages() as usize];
-                    if entries.iter().all(|pte| *pte == Pte::None) {
-                        vma.set_anon_rmap(folio.folio(), Some(first));
-                        folio.add_mappings(order.nr_pages());
-                        for (page, pte) in entries.iter_mut().enumerate() {
-                            *pte = Pte::exclusive(folio.pfn(), page as u16);
-                        }
-                        drop(table);
-                        return self.swap.count_large(OrderEvent::AnonFaultAlloc, order, cpu);
-                    }
-                    if table[index(vpn)] != Pte::None {
-                        return Ok(());
-                    }
-                }
-                Some((_, Err(error))) if order == Order::ZERO => return Err(error),
-                Some((_, Err(error))) => {
+            match self.folio_for_task(order, gfp, cpu) {
+                Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::None, cpu),
+                Err(error) if order == Order::ZERO => return Err(error),
+                Err(error) => {
                     let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
                     self.swap.count_touch_fallback(&error, events, order, cpu)?;
                 }
-                None => {}
             }
-            order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
+            orders = orders.without(order);
         }
+    }
+
+    /// Maps a folio of zeros at a page that the shared page of zeros maps. A folio of the largest order replaces the
+    /// mapping of a whole page table. Kernel: `do_huge_zero_wp_pmd`, and `do_wp_page` of `ZERO_PAGE`.
+    fn do_wp_zero(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
+        if vma.table(vpn).pmd == Pmd::Huge {
+            match self.folio_for_task(Order::MAX, Gfp::TRANSHUGE_LIGHT, cpu) {
+                Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::Zero, cpu),
+                Err(error) => {
+                    let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
+                    self.swap.count_touch_fallback(&error, events, Order::MAX, cpu)?;
+                }
+            }
+            vma.table(vpn).split_huge_pmd(self.swap.memory_of_folios());
+        }
+        let folio = self.folio_for_task(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
+        self.map_zeros(vma, vpn, &folio, Pte::Zero, cpu)
+    }
+
+    /// Fills a new folio with zeros and maps the folio at the aligned window that contains a page. If an entry of the
+    /// window is not `expected` any more, or the entry above the page table has changed, the folio is dropped, and the
+    /// fault starts again.
+    fn map_zeros(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, expected: Pte, cpu: CpuId) -> Result<()> {
+        vma.mlock_new_folio(folio.folio());
+        self.swap.zero_anon(folio)?;
+        let nr_pages = folio.nr_pages();
+        let first = vma.window(vpn, nr_pages).expect("the order fits in the mapping").start;
+        let mut table = vma.table(vpn);
+        let (is_huge, was_zero) = (folio.order() == Order::MAX, expected == Pte::Zero);
+        let is_other =
+            |pmd| if is_huge { (pmd == Pmd::Huge) != was_zero || pmd == Pmd::Table } else { pmd == Pmd::Huge };
+        if is_other(table.pmd) || table[index(first)..][..nr_pages as usize].iter().any(|pte| *pte != expected) {
+            return Ok(());
+        }
+        table.pmd = if is_huge { Pmd::Huge } else { Pmd::Table };
+        let entries = &mut table[index(first)..][..nr_pages as usize];
+        vma.set_anon_rmap(folio.folio(), Some(first));
+        folio.add_mappings(0..nr_pages);
+        if is_huge {
+            folio.add_entire_mapping();
+        }
+        for (page, pte) in entries.iter_mut().enumerate() {
+            *pte = Pte::exclusive(folio.pfn(), page as u16);
+        }
+        drop(table);
+        self.swap.count_large(OrderEvent::AnonFaultAlloc, folio.order(), cpu)
     }
 
     /// Makes a page writable: in place when the mapping is the only user of the page, otherwise in a copy. Kernel:
@@ -135,12 +174,11 @@ impl Mm {
                 return Ok(());
             }
             let old = folio_of(&self.swap, pfn);
-            // Only a folio outside the swap cache is reused, because the slots of a cached folio may have other
-            // references.
-            if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
-                table[index(vpn)] = Pte::exclusive(pfn, page);
+            self.free_swap_of_reused(old.folio(), cpu)?;
+            if is_reused(&mut table, vpn, old.folio()) {
                 return Ok(());
             }
+            table.split_huge_pmd(self.swap.memory_of_folios());
             old
         };
         let new = self.folio_for_task(Order::ZERO, Gfp::HIGHUSER_MOVABLE, cpu)?;
@@ -151,9 +189,9 @@ impl Mm {
         let mut table = vma.table(vpn);
         if table[index(vpn)] == seen {
             vma.set_anon_rmap(new.folio(), Some(vpn));
-            new.add_mappings(1);
+            new.add_mappings(0..1);
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
-            vma.remove_rmap(old.folio());
+            vma.remove_rmap(old.folio(), page.into()..u32::from(page) + 1);
         }
         drop(table);
         // The last user of the old folio may be the swap cache, whose slots no page table refers to any more. Kernel:
@@ -161,13 +199,31 @@ impl Mm {
         self.swap.free_folio_and_swap_cache(&old, cpu)
     }
 
+    /// Frees the slot of a single cached page that only one page table entry maps, so that the entry can become writable
+    /// in place. The caller holds a reference and the lock of the page table. Kernel: the call of `folio_free_swap` in
+    /// `wp_can_reuse_anon_folio`.
+    fn free_swap_of_reused(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
+        // One reference each: of the entry, of the cache, of the caller.
+        if folio.order() == Order::ZERO
+            && folio.has(FolioFlags::SWAPCACHE)
+            && (folio.mapcount(), folio.refs()) == (1, 3)
+            && let Some(locked) = folio.try_lock()
+        {
+            self.swap.on_cpu(cpu)?.free_swap_locked(&locked)?;
+        }
+        Ok(())
+    }
+
     /// Swaps a page in. Kernel: `do_swap_page`.
     fn do_swap_page(&self, fault: &SwapFault<'_>) -> Result<()> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
+        let shadow = self.swap.shadow_to_keep(entry, cpu)?;
         let found = self.swapin_for_fault(vma, vpn, entry, cpu);
         let is_unchanged = || vma.pte(vpn).slot() == Some(entry);
-        let found = found_folio(&self.swap, found, is_unchanged, self.css(), cpu)?;
-        let Some((folio, is_new)) = found else { return Ok(()) };
+        let Some((folio, is_new)) = found_folio(found, is_unchanged)? else { return Ok(()) };
+        if is_new {
+            self.swap.count_major_fault(self.css(), cpu)?;
+        }
         let locked = folio.folio().lock_for_fault()?;
         if !folio.covers(entry) {
             return Ok(());
@@ -178,7 +234,7 @@ impl Mm {
             drop(locked);
             return self.swap.drop_unread(&folio, cpu);
         }
-        match self.map_swapped(fault, &locked, is_new)? {
+        match self.map_swapped(fault, &locked, is_new, shadow)? {
             Step::Done => Ok(()),
             Step::Retry => {
                 // The page table entries have changed since the lookup of the folio, so the fault cannot map the
@@ -196,8 +252,21 @@ impl Mm {
         }
     }
 
+    /// Copies the page that a write fault has swapped in, if another entry or slot refers to the page. The copy is a
+    /// part of the same fault. Kernel: the call of `do_wp_page` in `do_swap_page`.
+    fn do_wp_after_swapin(&self, fault: &SwapFault<'_>) -> Result<()> {
+        if fault.access == Access::Read {
+            return Ok(());
+        }
+        match fault.vma.pte(fault.vpn) {
+            pte @ Pte::Present { is_exclusive: false, .. } => self.do_wp_page(fault.vma, fault.vpn, pte, fault.cpu),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the folio of a slot, and whether the folio was read for this fault. A folio that is not cached is read
-    /// without readahead from a synchronous device, and with readahead from any other device.
+    /// without readahead from a synchronous device (see the switch `sync_swapin`), and with readahead from any other
+    /// device.
     ///
     /// Returns `None` when the slot is free.
     fn swapin_for_fault(&self, vma: &Vma, vpn: Vpn, entry: SwpEntry, cpu: CpuId) -> Result<Option<Found<'_>>> {
@@ -205,16 +274,26 @@ impl Mm {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
         }
-        let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
         let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
-        if is_synchronous {
+        if self.swap.bypasses_readahead(entry, cpu)? {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
         }
+        self.swapin_readahead(vma, vpn, entry, &how)
+    }
+
+    /// Reads a slot as a single page and reads neighbours ahead. Kernel: `swapin_readahead`.
+    pub(super) fn swapin_readahead<'m>(
+        &'m self,
+        vma: &Vma,
+        vpn: Vpn,
+        entry: SwpEntry,
+        how: &Swapin<'m>,
+    ) -> Result<Option<Found<'m>>> {
         if self.swap.has_rotational() {
-            return self.swap.swap_cluster_readahead(entry, &how);
+            return self.swap.swap_cluster_readahead(entry, how);
         }
-        self.swap_vma_readahead(vma, vpn, entry, &how)
+        self.swap_vma_readahead(vma, vpn, entry, how)
     }
 
     /// Updates the readahead state for a folio found in the cache. Kernel: `swap_update_readahead`.
@@ -283,8 +362,15 @@ impl Mm {
 
     /// Maps a swapped-in folio. The function maps all pages of the folio if the page table entries of all pages still
     /// name the slots of the folio. Otherwise the function maps only the faulting page, but returns `Step::Retry` for
-    /// a large folio that this fault has read. Steps IN5 to IN7 of `docs/steps.md`.
-    fn map_swapped(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<Step> {
+    /// a large folio that this fault has read. `shadow` is the shadow of the slot before the fault. Steps IN5 to IN7 of
+    /// `docs/steps.md`.
+    fn map_swapped(
+        &self,
+        fault: &SwapFault<'_>,
+        locked: &LockedFolio<'_>,
+        is_new: bool,
+        shadow: Shadow,
+    ) -> Result<Step> {
         let &SwapFault { vma, vpn, entry, cpu, .. } = fault;
         let page = entry.offset().0 - locked.entry().expect("covers the slot").offset().0;
         let nr_pages = locked.nr_pages();
@@ -309,33 +395,94 @@ impl Mm {
         let nr = pages.len() as u32;
         let mut on_cpu = self.swap.on_cpu(cpu)?;
         on_cpu.put_locked_folio(locked, pages.clone())?;
-        vma.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
-        locked.add_mappings(nr);
-        if vma.options().is_locked && locked.order() == Order::ZERO {
-            // A large folio gets the flag MLOCKED later, when reclaim scans the folio.
-            locked.mlock();
-        }
         // The mapped pages stay exclusive only if no slot of these pages has another reference.
-        let is_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
+        let was_exclusive = is_exclusive && !on_cpu.is_maybe_swapped(locked)?;
         drop(on_cpu);
+        if self.should_try_to_free_swap(fault, locked, is_new)? {
+            self.swap.give_up_slots(locked, is_new, shadow, cpu)?;
+        }
+        // A folio without another reference than the fault's has no other user, also if a fork shared the slots once.
+        let is_exclusive = was_exclusive || locked.refs() == 1;
+        vma.map_pages(first, locked, pages.clone());
         for (i, pte) in table[index(first)..][..nr as usize].iter_mut().enumerate() {
             *pte = Pte::present(locked.pfn(), (pages.start + i as u32) as u16, is_exclusive);
-        }
-        drop(table);
-        if self.should_try_to_free_swap(fault, locked)? {
-            self.swap.on_cpu(cpu)?.free_swap_locked(locked)?;
         }
         Ok(Step::Done)
     }
 
-    /// Returns whether the fault frees the slots of a mapped folio. Step IN7 of `docs/steps.md`. Kernel:
+    /// Returns whether the fault frees the slots of a folio that it is about to map. Step IN7 of `docs/steps.md`. Kernel:
     /// `should_try_to_free_swap`.
-    fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>) -> Result<bool> {
-        Ok(self.swap.should_free_swap(locked.folio(), fault.entry, fault.cpu)?
+    fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<bool> {
+        Ok(self.swap.should_free_swap(locked.folio(), fault.entry, is_new, fault.cpu)?
             || fault.vma.options().is_locked
             || locked.has(FolioFlags::MLOCKED)
-            || (fault.access == Access::Write && may_reuse(locked.folio(), 1)))
+            || (fault.access == Access::Write && locked.refs() == 1 + locked.nr_pages()))
     }
+}
+
+/// Makes the entry of a page writable if the page table is the only user of the page's folio: an entry above the page
+/// table with all its pages, any other entry alone. Returns whether the entry is writable. Only a folio outside the swap
+/// cache is reused, because the slots of a cached folio have references or are locked. Kernel: `do_huge_pmd_wp_page`,
+/// `wp_can_reuse_anon_folio`.
+fn is_reused(table: &mut PageTable, vpn: Vpn, folio: Folio<'_>) -> bool {
+    if folio.has(FolioFlags::SWAPCACHE) || folio.refs() != folio.mapcount() + 1 {
+        return false;
+    }
+    let is_of_folio = |pte: &Pte| matches!(pte, Pte::Present { pfn, .. } if *pfn == folio.pfn());
+    if folio.order() != Order::ZERO || folio.mapcount() > 1 {
+        // A large folio without a mapping in another page table has no other task.
+        let nr_here = table.iter().filter(|pte| is_of_folio(pte)).count();
+        if nr_here != folio.mapcount() as usize {
+            return false;
+        }
+    }
+    let make_writable = |pte: &mut Pte| {
+        if let Pte::Present { is_exclusive, is_young, .. } = pte {
+            (*is_exclusive, *is_young) = (true, true);
+        }
+    };
+    match table.pmd {
+        Pmd::Huge => table.iter_mut().for_each(make_writable),
+        _ => make_writable(&mut table[index(vpn)]),
+    }
+    true
+}
+
+/// Maps the shared page of zeros at an empty page. With `Order::MAX`, which the window around the page takes, the shared
+/// page of zeros fills a whole page table. Kernel: `set_huge_zero_folio`, and `do_anonymous_page` with `ZERO_PAGE`.
+fn map_zero_page(vma: &Vma, vpn: Vpn, order: Order) {
+    let mut table = vma.table(vpn);
+    match (table.pmd, order) {
+        (Pmd::None, Order::MAX) => {
+            table.fill(Pte::Zero);
+            table.pmd = Pmd::Huge;
+        }
+        (Pmd::None | Pmd::Table, _) if table[index(vpn)] == Pte::None => {
+            table[index(vpn)] = Pte::Zero;
+            table.pmd = Pmd::Table;
+        }
+        // Another thread has handled the fault.
+        _ => {}
+    }
+}
+
+/// Returns the orders that the first touch of a page may use, up to the highest order that fits. An order fits if the
+/// aligned window around the page lies in the mapping and has no entry. The largest order of all also needs a page table
+/// that was never used. Kernel: `alloc_anon_folio`, up to the allocation.
+fn anon_folio_orders(vma: &Vma, vpn: Vpn) -> Orders {
+    let mut orders = vma.options().first_touch_orders();
+    let table = vma.table(vpn);
+    let is_empty = |window: Range<Vpn>| {
+        let nr_pages = (window.end.0 - window.start.0) as usize;
+        table[index(window.start)..][..nr_pages].iter().all(|pte| *pte == Pte::None)
+    };
+    let fits = |order: Order| {
+        (order != Order::MAX || table.pmd == Pmd::None) && vma.window(vpn, order.nr_pages()).is_some_and(is_empty)
+    };
+    while orders.highest() != Order::ZERO && !fits(orders.highest()) {
+        orders = orders.without(orders.highest());
+    }
+    orders
 }
 
 /// Returns whether all entries name consecutive slots and have equal `is_exclusive` flags. Kernel: `swap_pte_batch`.

@@ -1,5 +1,6 @@
 //! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
-//! writes. `fault` has page faults, `madvise` has the pageout of a range, and `shmem` has files in memory.
+//! writes. `fault` has page faults, `madvise` has the pageout of a range, `unuse` has the walk of a swapoff, and `shmem`
+//! has files in memory.
 //!
 //! A thread takes locks in the order folio lock, page table lock, local lock of a CPU. A thread takes a reference to
 //! a mapped folio under the page table lock. The lock keeps the folio alive, because the page table entry holds a
@@ -10,6 +11,7 @@ mod madvise;
 mod shmem;
 #[cfg(test)]
 mod tests;
+mod unuse;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,14 +25,14 @@ use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
-use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
+use crate::base::types::{CpuId, CssId, Order, Pfn};
 use crate::containers::pieces::pieces;
-use crate::folio::{Folio, FolioFlags, FolioRef};
-use crate::machine::{Event, Swap};
+use crate::folio::FolioRef;
+use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemCgroups};
 use crate::readahead::Vpn;
-use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
+use crate::rmap::{PageTable, Pmd, index};
 
 /// Largest number of pages of one mapping: 1 TiB. A page table is allocated at the first use of the table, but the
 /// locks of all page tables of a mapping exist from the start.
@@ -196,21 +198,33 @@ impl Mm {
             for (from, to) in vma.tables().iter().zip(copy.tables()) {
                 let mut from = from.lock();
                 let mut to = to.lock();
-                to.resize(from.len(), Pte::None);
+                if !from.is_empty() {
+                    to.populate();
+                }
                 for (from, to) in from.iter_mut().zip(to.iter_mut()) {
                     self.copy_entry(from, to, cpu)?;
                 }
+                self.copy_pmd(&from, &mut to);
             }
         }
         Ok(child)
     }
 
+    /// Copies the state of the entry above a page table whose entries are copied. Kernel: `copy_huge_pmd`.
+    fn copy_pmd(&self, from: &PageTable, to: &mut PageTable) {
+        to.pmd = from.pmd;
+        if let (Pmd::Huge, Some(Pte::Present { pfn, .. })) = (from.pmd, from.first()) {
+            self.swap.memory_of_folios().folio(*pfn).add_entire_mapping();
+        }
+    }
+
     fn copy_entry(&self, from: &mut Pte, to: &mut Pte, cpu: CpuId) -> Result<()> {
         match from {
-            Pte::None => {}
-            Pte::Present { pfn, is_exclusive, .. } => {
+            Pte::None | Pte::Zero => {}
+            Pte::Present { pfn, page, is_exclusive, .. } => {
                 *is_exclusive = false;
-                self.swap.memory_of_folios().folio(*pfn).add_mappings(1);
+                let page = u32::from(*page);
+                self.swap.memory_of_folios().folio(*pfn).add_mappings(page..page + 1);
             }
             Pte::Swap { entry, is_exclusive } => {
                 self.swap.dup(*entry, 1, cpu)?;
@@ -236,6 +250,7 @@ impl Mm {
             let end = run.end.min(pages.end.0);
             let taken: Vec<Pte> = {
                 let mut table = vma.table(vpn);
+                table.prepare_zap((end - vpn.0) as usize, self.swap.memory_of_folios());
                 (vpn.0..end).map(|vpn| std::mem::take(&mut table[index(Vpn(vpn))])).collect()
             };
             self.drop_entries(&vma, &taken, cpu)?;
@@ -247,32 +262,16 @@ impl Mm {
     /// Drops the references to folios and slots that entries held before these entries were taken out of the page
     /// tables of a mapping.
     fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
-        for run in taken.chunk_by(|a, b| a.slot().is_some_and(|a| b.slot() == Some(a.plus(1)))) {
+        for run in taken.chunk_by(Pte::is_followed_by) {
             match run[0] {
-                Pte::None => {}
-                Pte::Present { pfn, .. } => {
+                Pte::None | Pte::Zero => {}
+                Pte::Present { pfn, page, .. } => {
                     let folio = folio_of(&self.swap, pfn);
-                    vma.remove_rmap(folio.folio());
+                    let page = u32::from(page);
+                    vma.remove_rmap(folio.folio(), page..page + run.len() as u32);
                     self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
                 Pte::Swap { entry, .. } => self.swap.put(entry, run.len() as u32, cpu)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Swaps in every page whose slot is on the device `ty`, for swapoff. Errors: as [`Mm::touch`]. Kernel:
-    /// `unuse_mm`.
-    pub fn unuse(&self, ty: SwpType, cpu: CpuId) -> Result<()> {
-        let _active = self.swap.begin_activity();
-        let vmas = self.vmas().clone();
-        for vma in vmas {
-            let nr_ptes = vma.pages().end.0 - vma.pages().start.0;
-            self.swap.on_cpu(cpu)?.counters().count(Event::SwapoffPtes, nr_ptes);
-            for vpn in (vma.pages().start.0..vma.pages().end.0).map(Vpn) {
-                while vma.pte(vpn).slot().is_some_and(|entry| entry.ty() == ty) {
-                    self.touch(vpn, Access::Read, cpu)?;
-                }
             }
         }
         Ok(())
@@ -283,7 +282,7 @@ impl Mm {
         let mut sum = (0, 0);
         for vma in self.vmas().iter() {
             for table in vma.tables().iter().map(SpinMutex::lock) {
-                sum.0 += table.iter().filter(|pte| matches!(pte, Pte::Present { .. })).count() as u64;
+                sum.0 += table.iter().filter(|pte| pte.is_present()).count() as u64;
                 sum.1 += table.iter().filter(|pte| pte.slot().is_some()).count() as u64;
             }
         }
@@ -297,7 +296,11 @@ impl Drop for Mm {
         let vmas = std::mem::take(&mut *self.vmas_mut());
         for vma in vmas {
             for table in vma.tables() {
-                let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
+                let mut table = table.lock();
+                let nr_entries = table.len();
+                table.prepare_zap(nr_entries, self.swap.memory_of_folios());
+                let taken: Vec<Pte> = table.iter_mut().map(std::mem::take).collect();
+                drop(table);
                 // The error `NoDevice` is ignored, because a device that is off has no slots to free.
                 let _ = self.drop_entries(&vma, &taken, CpuId(0));
             }
@@ -306,13 +309,6 @@ impl Drop for Mm {
             groups.leave(self.css());
         }
     }
-}
-
-/// Returns whether a task may write to a page in place, because no other mapping, slot or user refers to the folio.
-/// `nr_own_refs` is the number of references that the caller holds.
-pub(crate) fn may_reuse(folio: Folio<'_>, nr_own_refs: u32) -> bool {
-    let nr_cached = if folio.has(FolioFlags::SWAPCACHE) { folio.nr_pages() } else { 0 };
-    folio.refs() == folio.mapcount() + nr_cached + nr_own_refs && folio.mapcount() <= folio.nr_pages()
 }
 
 /// Returns the folio that a page table entry or file entry names, with one more reference. The caller holds the lock
@@ -366,26 +362,15 @@ pub(crate) fn write_page(folio: &FolioRef<'_>, page: u16, at: usize, bytes: &[u8
 /// The folio of a slot, and whether the current call read the folio from the slot.
 type Found<'s> = (FolioRef<'s>, bool);
 
-/// Completes the lookup or the read of a slot. A folio that was read counts as a major fault of the group `css`.
-/// Returns `None` when `found` has no folio and the entry of the page has changed, because another thread has then
-/// handled the fault.
+/// Completes the lookup or the read of a slot. Returns `None` when `found` has no folio and the entry of the page has
+/// changed, because another thread has then handled the fault.
 ///
 /// Errors: `NoMemory` (ENOMEM) when `found` has no folio and the entry is unchanged; the error in `found`.
-fn found_folio<'s>(
-    swap: &'s Swap,
-    found: Result<Option<Found<'s>>>,
-    is_unchanged: impl Fn() -> bool,
-    css: CssId,
-    cpu: CpuId,
-) -> Result<Option<Found<'s>>> {
-    let (folio, is_new) = match found {
-        Ok(Some(found)) => found,
-        Ok(None) | Err(_) if !is_unchanged() => return Ok(None),
-        Ok(None) => return Err(SwapError::NoMemory(PAGE_SIZE as u64)),
-        Err(error) => return Err(error),
-    };
-    if is_new {
-        swap.count_major_fault(css, cpu)?;
+fn found_folio<'s>(found: Result<Option<Found<'s>>>, is_unchanged: impl Fn() -> bool) -> Result<Option<Found<'s>>> {
+    match found {
+        Ok(Some(found)) => Ok(Some(found)),
+        Ok(None) | Err(_) if !is_unchanged() => Ok(None),
+        Ok(None) => Err(SwapError::NoMemory(PAGE_SIZE as u64)),
+        Err(error) => Err(error),
     }
-    Ok(Some((folio, is_new)))
 }

@@ -22,6 +22,15 @@ use crate::table::Shadow;
 /// Largest number of pages of a file in memory: 1 TiB. The entries of all pages exist from the start.
 pub const FILE_PAGES_MAX: u64 = 1 << 28;
 
+/// The reason of a swap-in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Toucher {
+    /// A task touches the page. A read of the slot is a major fault of the task.
+    Task,
+    /// A swapoff reads the slots of its device. No fault is counted.
+    Swapoff,
+}
+
 /// A file in memory. Kernel: a `tmpfs` file, `mm/shmem.c`; differs: a file has a fixed size and one lock.
 ///
 /// The group of the task that touches a page first is charged for the page. Reclaim swaps the pages of the file out.
@@ -108,6 +117,10 @@ impl Shmem {
     /// (EFAULT); `NoMemory`, `OverLimit` (ENOMEM); `Cgroup` (ENODEV) when the group `faulting` is removed; `Io` when
     /// the data cannot be read, and the data stays swapped out. Kernel: `shmem_get_folio_gfp`.
     pub fn get_folio(&self, index: u64, faulting: CssId, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
+        self.get_folio_for(Toucher::Task, index, faulting, cpu)
+    }
+
+    fn get_folio_for(&self, toucher: Toucher, index: u64, faulting: CssId, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         loop {
             let swapped = {
                 let entries = self.entries();
@@ -119,7 +132,7 @@ impl Shmem {
             };
             let active = self.swap.begin_activity();
             let added = match swapped {
-                Some(swapped) => self.swapin(index, swapped, faulting, cpu),
+                Some(swapped) => self.swapin(toucher, index, swapped, faulting, cpu),
                 None => self.add_zeros(index, faulting, cpu),
             };
             self.swap.end_operation(active);
@@ -164,11 +177,20 @@ impl Shmem {
     }
 
     /// Swaps in the folio of an index. Kernel: `shmem_swapin_folio`.
-    fn swapin(&self, index: u64, (entry, order): (SwpEntry, Order), faulting: CssId, cpu: CpuId) -> Result<()> {
+    fn swapin(
+        &self,
+        toucher: Toucher,
+        index: u64,
+        (entry, order): (SwpEntry, Order),
+        faulting: CssId,
+        cpu: CpuId,
+    ) -> Result<()> {
         let found = self.find_or_read(entry, order, faulting, cpu);
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
-        let found = found_folio(&self.swap, found, is_unchanged, faulting, cpu)?;
-        let Some((folio, _)) = found else { return Ok(()) };
+        let Some((folio, is_new)) = found_folio(found, is_unchanged)? else { return Ok(()) };
+        if is_new && toucher == Toucher::Task {
+            self.swap.count_major_fault(faulting, cpu)?;
+        }
         let locked = folio.folio().lock_for_io()?;
         if !folio.covers(entry) || !is_unchanged() {
             // Another thread has changed the entry or the slots of the folio. If no slot of the folio has references,
@@ -312,13 +334,13 @@ impl Shmem {
         Ok(nr_read_pages)
     }
 
-    /// Swaps in every page whose slot is on the device `ty`, for a swapoff by a task of the group `faulting`. Errors: as
-    /// [`Shmem::get_folio`]. Kernel: `shmem_unuse`.
+    /// Swaps in every page whose slot is on the device `ty`, for a swapoff by a task of the group `faulting`. No faults
+    /// are counted. Errors: as [`Shmem::get_folio`]. Kernel: `shmem_unuse`.
     pub fn unuse(&self, ty: SwpType, faulting: CssId, cpu: CpuId) -> Result<()> {
         let _active = self.swap.begin_activity();
         for index in 0..self.size_pages() {
             while self.entry(index)?.swapped().is_some_and(|(entry, _)| entry.ty() == ty) {
-                self.get_folio(index, faulting, cpu)?;
+                self.get_folio_for(Toucher::Swapoff, index, faulting, cpu)?;
             }
         }
         Ok(())
@@ -341,9 +363,9 @@ impl Shmem {
         for taken in taken {
             match taken {
                 ShmemEntry::None => {}
-                ShmemEntry::Page { pfn, .. } => {
+                ShmemEntry::Page { pfn, page } => {
                     let folio = folio_of(&self.swap, pfn);
-                    folio.remove_mappings(1);
+                    folio.remove_mappings(page.into()..u32::from(page) + 1);
                     self.swap.free_folio_and_swap_cache(&folio, cpu)?;
                 }
                 ShmemEntry::Swap { entry, .. } => self.swap.put(entry, 1, cpu)?,

@@ -9,7 +9,7 @@ use crate::mm::{Access, Pte};
 fn a_page_with_slots_that_is_still_mapped_does_not_fault() {
     let m = machine();
     let (mm, vpn) = space(&m, 1, 3);
-    let (folio, _) = mm.touch(vpn, Access::Read, CPU).expect("present");
+    let (folio, _) = mm.touch(vpn, Access::Write, CPU).expect("present");
     // The folio has slots, and the page table still maps it.
     m.swap.add_to_swap(&folio.folio().lock(), None, CPU).expect("room");
     assert_eq!((byte_at(&mm, vpn, OTHER), m.stat("pgmajfault")), (Ok(3), 0));

@@ -260,8 +260,7 @@ impl<'s> FolioListScan<'s, '_> {
         }
         let order = locked.order();
         // A large folio with an unmapped page is split, because a write of the unmapped page would be useless.
-        let is_partly_mapped = locked.mapcount() < locked.nr_pages();
-        if order != Order::ZERO && is_partly_mapped {
+        if order != Order::ZERO && locked.has(FolioFlags::PARTIALLY_MAPPED) {
             self.split(locked)?;
         }
         if !locked.is_mapped() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::base::error::{Result, SwapError};
 use crate::base::event::EventKind;
 use crate::base::types::{CpuId, Order, SwpEntry, SwpType};
+use crate::base::zero::is_zero_filled;
 use crate::datapath::Writeout;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio};
 use crate::machine::{Event, OrderEvent, Swap};
@@ -31,6 +32,26 @@ pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
     locked.assign(FolioFlags::ACTIVE, is_active);
     if was_listed {
         locked.lru_add();
+    }
+}
+
+/// Makes the page table entries of a split folio name the single pages `parts`. The shared page of zeros takes the place
+/// of a page of zeros outside the swap cache, which loses all its mappings. Kernel: `remap_page` with
+/// `try_to_map_unused_to_zeropage`.
+fn map_parts(parts: &[FolioRef<'_>], entries: &mut [(u32, &mut Pte)]) {
+    let is_unused = |part: &FolioRef<'_>| {
+        let is_kept = part.flags().intersects(FolioFlags::SWAPCACHE | FolioFlags::MLOCKED);
+        part.is_mapped() && !is_kept && part.bytes().is_ok_and(|bytes| is_zero_filled(&bytes))
+    };
+    let is_unused: Vec<bool> = parts.iter().map(is_unused).collect();
+    for (page, pte) in entries {
+        let part = &parts[*page as usize];
+        if is_unused[*page as usize] {
+            **pte = Pte::Zero;
+            part.remove_mappings(0..1);
+        } else if let Pte::Present { pfn, page, .. } = &mut **pte {
+            (*pfn, *page) = (part.pfn(), 0);
+        }
     }
 }
 
@@ -214,6 +235,9 @@ impl Swap {
         if let Some(mapping) = self.file_mappings.mapping_of(locked.folio()) {
             return self.unmap_file_entries(locked, &mapping, cpu);
         }
+        if locked.order() == Order::MAX {
+            self.anon_vmas.split_huge_pmds(locked.folio(), self.memory_of_folios());
+        }
         self.anon_vmas.rmap_walk(locked.folio(), |vma, entries, first| {
             if !vma.options().is_locked {
                 return self.unmap_entries(locked, entries, first, cpu);
@@ -246,7 +270,7 @@ impl Swap {
             for (page, e) in (run..).zip(entries) {
                 *e = ShmemEntry::Swap { entry: first.plus(page), order };
             }
-            locked.remove_mappings(nr_run);
+            locked.remove_mappings(run..run + nr_run);
         }
         Ok(())
     }
@@ -269,7 +293,7 @@ impl Swap {
                 let is_exclusive = matches!(pte, Pte::Present { is_exclusive: true, .. });
                 *pte = Pte::Swap { entry: entry.plus(page), is_exclusive };
             }
-            locked.remove_mappings(pages.len() as u32);
+            locked.remove_mappings(pages);
             at = end;
         }
         Ok(())
@@ -298,11 +322,7 @@ impl Swap {
             entries.iter().for_each(|(page, _)| nr_mapped[*page as usize] += 1);
             let sum = |pages: Range<u32>| nr_mapped[pages.start as usize..pages.end as usize].iter().sum();
             let parts = self.on_cpu(cpu)?.split_locked(locked, Order::ZERO, sum)?;
-            for (of_old, pte) in entries {
-                if let Pte::Present { pfn, page, .. } = &mut **pte {
-                    (*pfn, *page) = (parts[*of_old as usize].pfn(), 0);
-                }
-            }
+            map_parts(&parts, entries);
             Ok(parts)
         });
         split.unwrap_or_else(|| Err(folio.busy()))

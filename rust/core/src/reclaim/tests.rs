@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::base::limits::PAGE_SIZE;
 use crate::memcg::Protection;
 use crate::readahead::Vpn;
 use crate::rmap::{Pte, Vma, VmaOptions, index};
@@ -39,14 +40,15 @@ fn ghost_machine(visibility: Visibility) -> Machine {
 }
 
 impl Machine {
-    /// Maps a new folio at a page; the first bytes of the folio are 1. The page table entries are not young, because
+    /// Maps a new folio at a page; no page of the folio is a page of zeros. The page table entries are not young, because
     /// no access touches the page.
     fn map(&self, page: u64, order: u8) -> Folio<'_> {
         let order = Order::new(order).expect("an order");
-        let folio = self.swap.folio_with(order, &[1; 64]).expect("memory");
+        let bytes = vec![1; order.nr_pages() as usize * PAGE_SIZE];
+        let folio = self.swap.folio_with(order, &bytes).expect("memory");
         let at = Vpn(FIRST.0 + page);
         self.vma.set_anon_rmap(folio.folio(), Some(at));
-        folio.add_mappings(order.nr_pages());
+        folio.add_mappings(0..order.nr_pages());
         for page in 0..order.nr_pages() {
             let mut pte = Pte::exclusive(folio.pfn(), page as u16);
             pte.test_and_clear_young();
@@ -143,11 +145,11 @@ fn a_reference_of_somebody_else_keeps_a_page_as_it_is() {
 fn an_entry_that_the_reverse_map_does_not_know_keeps_the_folio_whole() {
     let m = ram_machine(1024);
     let folio = m.map(0, 2);
-    folio.add_mappings(1);
+    folio.add_mappings(0..1);
     let (stat, _) = m.shrink(folio);
     assert_eq!((stat.nr_reclaimed, stat.nr_activate, folio.mapcount()), (0, 4, 1), "four entries are unmapped");
     assert!(m.swap.split_folio(&folio.lock(), CPU).is_err());
-    folio.remove_mappings(1);
+    folio.remove_mappings(0..1);
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 4);
     m.swap.check().expect("every invariant");
 }
@@ -157,7 +159,7 @@ fn what_nobody_maps_of_a_large_folio_is_not_written() {
     let m = ram_machine(1024);
     let folio = m.map(0, 2);
     m.vma.table(FIRST)[1] = Pte::None;
-    folio.remove_mappings(1);
+    folio.remove_mappings(1..2);
     let (stat, nr_kept) = m.shrink(folio);
     assert_eq!((stat.nr_reclaimed, stat.nr_pageout, stat.nr_split_folios, nr_kept), (4, 3, 0, 0));
     assert_eq!((m.swap.inuse_pages(SwpType(0)), m.swap.memory_of_folios().nr_used_pages()), (3, 0));

@@ -61,7 +61,7 @@ impl FileMapping {
     /// the lock of the entries. Kernel: `shmem_add_to_page_cache`.
     pub(crate) fn fill(&self, entries: &mut [ShmemEntry], first: usize, folio: Folio<'_>) {
         folio.set_file_rmap(self.number, first as u32);
-        folio.add_mappings(folio.nr_pages());
+        folio.add_mappings(0..folio.nr_pages());
         for (page, entry) in entries[first..][..folio.nr_pages() as usize].iter_mut().enumerate() {
             *entry = ShmemEntry::Page { pfn: folio.pfn(), page: page as u16 };
         }

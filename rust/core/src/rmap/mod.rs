@@ -8,105 +8,54 @@
 //! folio's count of mappings.
 //!
 //! A file in memory has no page tables. `file` defines the entries of a file, one for each page index, which replace
-//! page table entries.
+//! page table entries. `pte` has page table entries and page tables.
 //!
 //! Locks, from the outermost to the innermost: the folio lock; page table locks in the order of forks, or the lock of
 //! a file's entries; a CPU's local lock. The locks of the lists in this file are leaves: no other lock is taken under
 //! them.
 
 mod file;
+mod pte;
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 pub use file::ShmemEntry;
 pub(crate) use file::{FileMapping, FileMappings};
+pub use pte::Pte;
+pub(crate) use pte::{PageTable, Pmd};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
-use crate::base::types::{Pfn, SwpEntry};
+use crate::base::types::Order;
 use crate::containers::orders::Orders;
 use crate::containers::pieces::pieces;
-use crate::folio::{Folio, FolioFlags};
+use crate::folio::{Folio, FolioFlags, LockedFolio, Memory};
 pub use crate::readahead::PTRS_PER_PTE;
 use crate::readahead::{VmaReadahead, Vpn};
-
-/// One page table entry. Kernel: `pte_t`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Pte {
-    /// No page is mapped. The first touch makes a page of zeros.
-    #[default]
-    None,
-    /// A page of a folio in memory.
-    Present {
-        /// The folio's first page.
-        pfn: Pfn,
-        /// Index of the page in the folio.
-        page: u16,
-        /// Whether no other page table entry names the page, so that a write needs no copy. Kernel: writable and
-        /// exclusive together.
-        is_exclusive: bool,
-        /// Whether the page was touched since the last scan by reclaim. Kernel: the accessed bit.
-        is_young: bool,
-    },
-    /// A page that was swapped out. The page table entry holds one reference to the slot.
-    Swap {
-        /// The slot.
-        entry: SwpEntry,
-        /// Whether no other page table entry named the page at the swap-out.
-        is_exclusive: bool,
-    },
-}
-
-impl Pte {
-    /// Makes the entry of a page. The field `is_young` is true, because the fault that maps the page touches the
-    /// page.
-    pub(crate) fn present(pfn: Pfn, page: u16, is_exclusive: bool) -> Self {
-        Self::Present { pfn, page, is_exclusive, is_young: true }
-    }
-
-    /// Makes the entry of a page that no other entry maps. The field `is_young` is true.
-    pub(crate) fn exclusive(pfn: Pfn, page: u16) -> Self {
-        Self::present(pfn, page, true)
-    }
-
-    /// Returns the slot of a swapped-out page.
-    pub fn slot(self) -> Option<SwpEntry> {
-        match self {
-            Self::Swap { entry, .. } => Some(entry),
-            _ => None,
-        }
-    }
-
-    /// Returns whether the entry names page `page` of a folio.
-    pub(crate) fn names(&self, folio: Folio<'_>, page: u32) -> bool {
-        matches!(*self, Self::Present { pfn, page: own, .. } if pfn == folio.pfn() && u32::from(own) == page)
-    }
-
-    /// Clears `is_young`. Returns whether the page was touched since the last call. Kernel:
-    /// `ptep_test_and_clear_young`.
-    pub(crate) fn test_and_clear_young(&mut self) -> bool {
-        match self {
-            Self::Present { is_young, .. } => std::mem::take(is_young),
-            _ => false,
-        }
-    }
-}
-
-/// The entries of one page table. The vector is empty until the first use of the table, and then has all 512 entries.
-pub(crate) type PageTable = Vec<Pte>;
 
 /// Options of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VmaOptions {
     /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
     pub orders: Orders,
-    /// Order of the folio that the first touch of a page makes, if a folio of this order fits.
+    /// Order of the folio that the first touch of a page makes, if a folio of this order fits; otherwise the first
+    /// touch makes a smaller folio, of an order of `orders` if `orders` has `anon_order`.
     pub anon_order: u8,
     /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets
     /// it.
     pub is_locked: bool,
     /// Whether a user handles faults page by page, so that faults use no large folios. Kernel: `userfaultfd_armed`.
     pub is_uffd_armed: bool,
+}
+
+impl VmaOptions {
+    /// Returns the orders of folios that a first touch may use: `anon_order` and the smaller ones of `orders` if
+    /// `orders` has `anon_order`, and otherwise every order up to `anon_order`.
+    pub(crate) fn first_touch_orders(&self) -> Orders {
+        let up_to = Orders::from_bits((2 << self.anon_order) - 1).expect("an order");
+        let has_anon_order = self.orders.bits() >> self.anon_order & 1 == 1;
+        if has_anon_order { Orders::from_bits(self.orders.bits() & up_to.bits()).expect("orders") } else { up_to }
+    }
 }
 
 /// A range of pages with one set of options. Kernel: `struct vm_area_struct`.
@@ -160,9 +109,7 @@ impl Vma {
     /// entry in the table.
     pub(crate) fn table(&self, vpn: Vpn) -> SpinGuard<'_, PageTable> {
         let mut table = self.locked_table(vpn);
-        if table.is_empty() {
-            table.resize(PTRS_PER_PTE as usize, Pte::None);
-        }
+        table.populate();
         table
     }
 
@@ -205,14 +152,26 @@ impl Vma {
         folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
     }
 
-    /// Subtracts one page of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
+    /// Adds pages of a locked folio, the first of which is mapped at page `first`, to the folio's count of mappings.
+    /// The caller holds the lock of the page table and writes the entries. Kernel: `folio_add_anon_rmap_ptes`,
+    /// `mlock_vma_folio`.
+    pub(crate) fn map_pages(&self, first: Vpn, locked: &LockedFolio<'_>, pages: Range<u32>) {
+        self.set_anon_rmap(locked.folio(), first.0.checked_sub(pages.start.into()).map(Vpn));
+        locked.add_mappings(pages);
+        if self.options.is_locked && locked.order() == Order::ZERO {
+            // A large folio gets the flag MLOCKED later, when reclaim scans the folio.
+            locked.mlock();
+        }
+    }
+
+    /// Subtracts pages of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
     /// the flag MLOCKED; reclaim sets the flag again if the mapping still maps other pages of the folio. The caller
-    /// holds a reference. Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
-    pub(crate) fn remove_rmap(&self, folio: Folio<'_>) {
+    /// holds a reference. Kernel: `folio_remove_rmap_ptes`, `munlock_vma_folio`.
+    pub(crate) fn remove_rmap(&self, folio: Folio<'_>, pages: Range<u32>) {
         if self.options.is_locked {
             folio.munlock();
         }
-        folio.remove_mappings(1);
+        folio.remove_mappings(pages);
     }
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.
@@ -336,6 +295,20 @@ impl AnonVmas {
         Ok(())
     }
 
+    /// Replaces each mapping of a whole folio of the largest order by mappings of its pages, before the folio is
+    /// unmapped. Mappings of mlocked mappings stay. The caller holds the folio lock. Kernel: `TTU_SPLIT_HUGE_PMD`.
+    pub(crate) fn split_huge_pmds(&self, folio: Folio<'_>, memory: &Memory) {
+        for vma in self.vmas_of(folio.anon_vma()).iter().filter(|vma| !vma.options().is_locked) {
+            let range = vma.range_of(folio);
+            if !range.is_empty() {
+                let mut table = vma.locked_table(Vpn(range.start));
+                if table.first().is_some_and(|pte| pte.names(folio, 0)) {
+                    table.split_huge_pmd(memory);
+                }
+            }
+        }
+    }
+
     /// Calls `call` with each page table that has entries, and with the mapping of the table. The table is locked
     /// during the call. The tables are visited in the order of the numbers of their `AnonVma`s. Kernel:
     /// `walk_page_range` over the address spaces of `lru_gen_mm_walk`.
@@ -354,17 +327,18 @@ impl AnonVmas {
     }
 
     /// Calls `call` once with a list of all entries that name a folio, each entry with its page index. All page
-    /// tables of these entries are locked during the call. Returns `None` without a call when the number of found
+    /// tables of these entries are locked during the call. After a success of `call` the entries are mappings of single
+    /// pages. Returns `None` without a call when the number of found
     /// entries differs from the folio's count of mappings, or when the folio is in more than one page table of a
     /// mapping. The caller holds the folio lock.
     ///
     /// Kernel: `unmap_folio` and `remap_page` of `__folio_split`. `call` is the work between `unmap_folio` and
     /// `remap_page`.
-    pub(crate) fn with_all_entries<R>(
+    pub(crate) fn with_all_entries<R, E>(
         &self,
         folio: Folio<'_>,
-        call: impl FnOnce(&mut [(u32, &mut Pte)]) -> R,
-    ) -> Option<R> {
+        call: impl FnOnce(&mut [(u32, &mut Pte)]) -> Result<R, E>,
+    ) -> Option<Result<R, E>> {
         let vmas = self.vmas_of(folio.anon_vma());
         let mut tables = Vec::with_capacity(vmas.len());
         for vma in &vmas {
@@ -377,21 +351,26 @@ impl AnonVmas {
             }
             tables.push((range, vma.locked_table(Vpn(vma.range_of(folio).start))));
         }
+        // Another task may map another whole folio at the same pages.
+        let is_huge = |(_, table): &(_, SpinGuard<'_, PageTable>)| table.pmd == Pmd::Huge && table[0].names(folio, 0);
+        let huge: Vec<usize> = (0..tables.len()).filter(|&at| is_huge(&tables[at])).collect();
         let mut entries: Vec<(u32, &mut Pte)> = Vec::with_capacity(folio.mapcount() as usize);
         for (range, table) in tables.iter_mut().filter(|(_, table)| !table.is_empty()) {
             let first = index(Vpn(range.start));
             let here = table[first..].iter_mut().take((range.end - range.start) as usize);
             entries.extend((0..).zip(here).filter(|(page, pte)| pte.names(folio, *page)));
         }
-        (entries.len() == folio.mapcount() as usize).then(|| call(&mut entries))
+        let result = (entries.len() == folio.mapcount() as usize).then(|| call(&mut entries));
+        if let Some(Ok(_)) = result {
+            huge.into_iter().for_each(|at| tables[at].1.pmd = Pmd::Table);
+        }
+        result
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::types::Order;
-    use crate::folio::Memory;
 
     fn vma_of(home: &Arc<AnonVmas>) -> Arc<Vma> {
         Vma::new(Vpn(512)..Vpn(1600), VmaOptions::default(), &home.alloc())
@@ -399,7 +378,7 @@ mod tests {
 
     fn map(vma: &Vma, folio: Folio<'_>, first: Vpn) {
         vma.set_anon_rmap(folio, Some(first));
-        folio.add_mappings(folio.nr_pages());
+        folio.add_mappings(0..folio.nr_pages());
         let mut table = vma.table(first);
         for page in 0..folio.nr_pages() {
             table[index(first) + page as usize] = Pte::present(folio.pfn(), page as u16, false);
@@ -408,7 +387,7 @@ mod tests {
 
     fn unmap(vma: &Vma, folio: Folio<'_>, first: Vpn) {
         vma.table(first)[index(first)..][..folio.nr_pages() as usize].fill(Pte::None);
-        folio.remove_mappings(folio.nr_pages());
+        folio.remove_mappings(0..folio.nr_pages());
     }
 
     #[test]
@@ -431,13 +410,14 @@ mod tests {
             seen
         };
         assert_eq!(walk(), 8);
-        let pages = home.with_all_entries(folio.folio(), |all| all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
-        assert_eq!(pages, Some(vec![0, 1, 2, 3, 0, 1, 2, 3]));
+        let pages_of = |all: &mut [(u32, &mut Pte)]| Ok::<_, ()>(all.iter().map(|(page, _)| *page).collect::<Vec<_>>());
+        let pages = home.with_all_entries(folio.folio(), pages_of);
+        assert_eq!(pages, Some(Ok(vec![0, 1, 2, 3, 0, 1, 2, 3])));
         // The folio's count of mappings is one more than the number of its page table entries, so the walk finds too
         // few entries.
-        folio.add_mappings(1);
-        assert_eq!(home.with_all_entries(folio.folio(), |_| ()), None);
-        folio.remove_mappings(1);
+        folio.add_mappings(0..1);
+        assert_eq!(home.with_all_entries(folio.folio(), |_| Ok::<_, ()>(())), None);
+        folio.remove_mappings(0..1);
         unmap(&parent, folio.folio(), Vpn(1024));
         drop(parent);
         assert_eq!(walk(), 4);

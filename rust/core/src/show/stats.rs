@@ -74,6 +74,13 @@ impl Swap {
             let named = by_order
                 .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));
             stats.extend(named);
+            let large = self.memory_of_folios().large_folios();
+            let levels = [
+                ("split_deferred", large.split_deferred(order)),
+                ("nr_anon", large.nr_anon(order)),
+                ("nr_anon_partially_mapped", large.nr_anon_partially_mapped(order)),
+            ];
+            stats.extend(levels.map(|(name, number)| (format!("hugepages-{size_kb}kB.{name}"), number)));
             stats.push((format!("hugepages-{size_kb}kB.alloc_failures"), self.failures(order)));
         }
         stats

@@ -7,7 +7,7 @@ use crate::base::gfp::{Gfp, thp_limit_gfp_mask};
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 pub use crate::containers::orders::Orders;
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
-use crate::machine::profile::ZswapLargeSwapin;
+use crate::machine::profile::{SyncSwapin, ZswapLargeSwapin};
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::{IdOnlyRefault, MemCgroup, RefaultNotice, RefaultRule};
 use crate::slots::owner::{CacheExit, SeenSlots};
@@ -165,6 +165,43 @@ impl Swap {
     pub(crate) fn orders_beside_zswap(&self, orders: Orders) -> Orders {
         let is_single = self.switches.zswap_large_swapin == ZswapLargeSwapin::Never && self.zswap().was_enabled();
         if is_single { Orders::ZERO } else { orders }
+    }
+
+    /// Returns whether a fault reads a slot without readahead and as a folio of any order. Errors: `BadRange` (EINVAL),
+    /// `NoDevice` (ENOENT). Kernel: the test of `SWP_SYNCHRONOUS_IO` in `do_swap_page`.
+    pub(crate) fn bypasses_readahead(&self, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        let is_synchronous = on_cpu.is_synchronous(entry)?;
+        Ok(is_synchronous && (self.switches.sync_swapin == SyncSwapin::Always || on_cpu.swap_count(entry)? == 1))
+    }
+
+    /// Frees the slots of a locked folio that a fault maps. With the word `unshared` of the switch `sync_swapin`, a
+    /// folio that this fault has read (`is_new`) also leaves the cache if some of its slots have references of other
+    /// page table entries, which then swap these pages in for themselves. These slots get the shadow `shadow`. Kernel: `folio_free_swap`; for `unshared` the
+    /// swap-in that bypasses the swap cache.
+    pub(crate) fn give_up_slots(
+        &self,
+        locked: &LockedFolio<'_>,
+        is_new: bool,
+        shadow: Shadow,
+        cpu: CpuId,
+    ) -> Result<()> {
+        let mut on_cpu = self.on_cpu(cpu)?;
+        let is_bypass = is_new && locked.order() != Order::ZERO && self.switches.sync_swapin == SyncSwapin::Unshared;
+        if !on_cpu.free_swap_locked(locked)? && is_bypass && !locked.has(FolioFlags::DIRTY) {
+            on_cpu.del_locked(locked, CacheExit::Dropped(shadow))?;
+            locked.folio_mark_dirty();
+        }
+        Ok(())
+    }
+
+    /// Returns the shadow of a slot that a fault is about to read, for [`Swap::give_up_slots`]; an empty shadow where
+    /// no slot outlives the fault. Errors: `BadRange` (EINVAL), `NoDevice` (ENOENT).
+    pub(crate) fn shadow_to_keep(&self, entry: SwpEntry, cpu: CpuId) -> Result<Shadow> {
+        match self.switches.sync_swapin {
+            SyncSwapin::Always => Ok(Shadow::default()),
+            SyncSwapin::Unshared => Ok(self.on_cpu(cpu)?.lookup(entry)?.shadow().unwrap_or_default()),
+        }
     }
 
     /// Returns the orders of a swap-in whose caller names no orders. The result is the largest order that `nr_pages`

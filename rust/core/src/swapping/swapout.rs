@@ -8,6 +8,7 @@ use crate::base::gfp::Gfp;
 use crate::base::types::{CpuId, CssId, Order, SwpEntry};
 pub use crate::folio::MappedFolio;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio, check_home};
+use crate::machine::profile::SyncSwapin;
 use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::MemcgStat;
 use crate::reclaim::pageout::set_active;
@@ -169,7 +170,7 @@ impl Swap {
         let entry = locked.entry().expect("cached");
         // OUT4: each mapping of a page is replaced by a reference to the slot of the page.
         self.on_cpu(cpu)?.dup_locked(&locked, pages.clone())?;
-        locked.remove_mappings(pages.len() as u32);
+        locked.remove_handle_mappings(pages.clone());
         match self.pageout(locked, self.refault_level(None), cpu) {
             (None, _) => Ok(entry),
             (Some(locked), result) => {
@@ -184,11 +185,10 @@ impl Swap {
 
     /// Replaces references to the slots of a locked folio by mappings of its pages. Step IN6.
     fn remap(&self, locked: &LockedFolio<'_>, pages: Range<u32>, cpu: CpuId) -> Result<()> {
-        let nr = pages.len() as u32;
         if locked.has(FolioFlags::SWAPCACHE) {
-            self.on_cpu(cpu)?.put_locked_folio(locked, pages)?;
+            self.on_cpu(cpu)?.put_locked_folio(locked, pages.clone())?;
         }
-        locked.add_mappings(nr);
+        locked.add_handle_mappings(pages);
         Ok(())
     }
 
@@ -234,7 +234,7 @@ impl Swap {
             let first = entry.offset().0 - folio.entry().expect("covers").offset().0;
             let pages = first..(first + nr_pages).min(folio.nr_pages());
             self.remap(&locked, pages.clone(), how.cpu)?;
-            if self.should_free_swap(folio.folio(), entry, how.cpu)? {
+            if self.should_free_swap(folio.folio(), entry, is_new, how.cpu)? {
                 self.on_cpu(how.cpu)?.free_swap_locked(&locked)?;
             }
             drop(locked);
@@ -267,10 +267,14 @@ impl Swap {
         Ok(())
     }
 
-    /// Returns whether a swap-in frees the slot after it mapped the page. Step IN7. Kernel:
-    /// `should_try_to_free_swap`; differs: mlock and write faults do not matter, because there are no page tables.
-    pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
-        let is_synchronous = self.on_cpu(cpu)?.is_synchronous(entry)?;
+    /// Returns whether a swap-in frees the slots of a folio. `is_new` is true if this swap-in has read the folio. Step
+    /// IN7. Kernel: `should_try_to_free_swap`; differs: mlock and write faults do not matter, because there are no page
+    /// tables.
+    pub(crate) fn should_free_swap(&self, folio: Folio<'_>, entry: SwpEntry, is_new: bool, cpu: CpuId) -> Result<bool> {
+        // A folio that another swap-in has read keeps the slots with the word `unshared`, because the slots had more
+        // than one reference at that time.
+        let may_bypass = is_new || self.switches.sync_swapin == SyncSwapin::Always;
+        let is_synchronous = may_bypass && self.on_cpu(cpu)?.is_synchronous(entry)?;
         Ok(is_synchronous || self.mem_cgroup_swap_full(folio))
     }
 
@@ -281,7 +285,7 @@ impl Swap {
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
-        folio.remove_mappings(pages.len() as u32);
+        folio.remove_handle_mappings(pages);
         self.free_folio_and_swap_cache(&folio, cpu)
     }
 
