@@ -268,7 +268,7 @@ impl MemCgroups {
         let groups = self.segments.get(segment).ok_or(SwapError::NoMemory(size_of::<MemCgroup>() as u64))?;
         let groups = groups.get_or_init(|| (0..SEGMENT_GROUPS << segment).map(|_| OnceLock::new()).collect());
         tree.push(Node::default());
-        Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent)))
+        Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent, self.options.stat_reads)))
     }
 
     /// Gives a group a private id and its first references. Errors: `Cgroup` (ENOSPC) when every id is in use.
