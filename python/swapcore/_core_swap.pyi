@@ -60,6 +60,8 @@ class Swap:
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
 
+        Lists: ``lru_add_batch`` (``on``, ``off``).
+
         Memory cgroups: ``owner_store`` (``shadow``, ``array``, ``cluster_table``, ``trampoline``),
         ``dead_swapin`` (``default``, ``reparent``, ``fault_mm``, ``reparent_if_shared``), ``shared_count`` (2
         to 15), ``refault_level`` (``default``, ``owner``, ``reclaim_root``), ``idonly_refault`` (``skip``,
@@ -419,6 +421,11 @@ class Swap:
 
         A read of ``memory.stat`` does the same after more than 64 updates for each CPU. Errors: EINVAL, memcg
         is disabled. Kernel: `mem_cgroup_flush_stats`."""
+    def lru_add_drain(self, *, cpu: int | None = None) -> None:
+        """Makes the LRU lists count the new folios that are in the batch of a CPU.
+
+        The call has an effect with the switch ``lru_add_batch`` only. Reclaim, pageout, `Mm.zap` and the end of
+        an address space drain the batch of their CPU. Errors: EINVAL, bad CPU. Kernel: `lru_add_drain`."""
     @property
     def swappiness(self) -> int:
         """How readily anonymous pages are reclaimed, 0 to 200; settable; with v1 the value is the root

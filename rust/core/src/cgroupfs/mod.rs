@@ -173,6 +173,14 @@ impl Swap {
         Ok(())
     }
 
+    /// Makes the LRU lists count the new folios that are in the batch of a CPU. The call has an effect with the
+    /// switch `lru_add_batch` only. Errors: `BadCpu` (EINVAL). Kernel: `lru_add_drain`.
+    pub fn lru_add_drain(&self, cpu: CpuId) -> Result<()> {
+        drop(self.on_cpu(cpu)?);
+        self.memory_of_folios().lru_batch_drain(cpu);
+        Ok(())
+    }
+
     /// Returns the number of updates after which [`Swap::mem_cgroup_flush_stats`] runs without a call, counted in
     /// pages; 0 for no such flush. The number stands for the kernel's flush every 2 seconds.
     ///

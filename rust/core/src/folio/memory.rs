@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::activity::ActivityGate;
+use super::lru_batch::LruBatches;
 use super::refs::FolioRefs;
 use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
@@ -139,6 +140,8 @@ pub struct Memory {
     pub(super) nr_isolated: AtomicU64,
     /// Whether evictable folios are on the lists of generations (MGLRU).
     pub(super) lru_gen_enabled: bool,
+    /// The batches of new folios, with the switch `lru_add_batch`.
+    pub(super) lru_batches: Option<LruBatches>,
     /// The gate between operations and `Swap::check`, the check of the invariants.
     activity: ActivityGate,
 }
@@ -172,6 +175,7 @@ impl Memory {
             waiters: WaitTable::default(),
             nr_isolated: AtomicU64::new(0),
             lru_gen_enabled: false,
+            lru_batches: None,
             activity: ActivityGate::default(),
         })
     }

@@ -38,6 +38,9 @@ switches! {
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
+        /// New folios are counted by their LRU lists in batches of 31 for each CPU. Without the switch a list counts
+        /// each folio at once.
+        lru_add_batch: bool = false;
     }
     with {
         /// Switches of memory cgroups: the place where the owners of slots are stored, the rules that depend on that

@@ -135,6 +135,7 @@ impl Mm {
                 return Ok(());
             }
             let old = folio_of(&self.swap, pfn);
+            self.swap.memory_of_folios().lru_batch_drain_for(old.folio(), cpu);
             // Only a folio outside the swap cache is reused, because the slots of a cached folio may have other
             // references.
             if !old.has(FolioFlags::SWAPCACHE) && may_reuse(old.folio(), 1) && old.order() == Order::ZERO {
@@ -169,6 +170,9 @@ impl Mm {
         let found = found_folio(&self.swap, found, is_unchanged, self.css(), cpu)?;
         let Some((folio, is_new)) = found else { return Ok(()) };
         let locked = folio.folio().lock_for_fault()?;
+        if fault.access == Access::Write {
+            self.swap.memory_of_folios().lru_batch_drain_for(folio.folio(), cpu);
+        }
         if !folio.covers(entry) {
             return Ok(());
         }

@@ -25,7 +25,7 @@ use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioFlags, Isolated, Memory};
 use crate::machine::Swap;
 use crate::memcg::{Protection, SWAPPINESS_DEFAULT};
-use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
+use crate::workingset::{LruCost, LruList, LruType, Lruvec, LruvecStat};
 
 /// A copy of the values of one memcg that reclaim needs.
 #[derive(Clone, Debug)]
@@ -120,6 +120,8 @@ struct Progress {
     may_deactivate: [bool; 2],
     is_file_tiny: bool,
     is_cache_trim: bool,
+    /// The costs at the start of the walk, so that the scan of one group does not change the shares of the next.
+    cost: LruCost,
 }
 
 /// One call of reclaim: its parameters and its progress.
@@ -238,6 +240,7 @@ impl<'s> Reclaim<'s, '_> {
 
     /// Computes the conditions that hold for all groups of one walk. Kernel: `prepare_scan_control`.
     fn prepare_scan_control(&mut self) {
+        self.now.cost = self.target.cost();
         let pages = |list| self.target.page_state(list);
         let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));
         self.now.may_deactivate = [
@@ -319,8 +322,7 @@ impl<'s> Reclaim<'s, '_> {
             return self.lru_gen_shrink_lruvec(group);
         }
         let lruvec = &*group.lruvec;
-        let own_pages = lruvec.own_pages();
-        let list_pages = LruList::EVICTABLE.map(|list| own_pages[list as usize]);
+        let list_pages = lruvec.own_counted_pages();
         let mut left = get_scan_count(&Balance {
             list_pages,
             unprotected_pages: list_pages.map(|pages| self.unprotected_pages(&group.protection, pages)),
@@ -331,7 +333,7 @@ impl<'s> Reclaim<'s, '_> {
             priority: self.now.priority,
             is_file_tiny: self.now.is_file_tiny,
             is_cache_trim: self.now.is_cache_trim,
-            cost: self.target.cost(),
+            cost: self.now.cost,
             is_online: group.is_online,
         });
         let wanted = [LruList::InactiveAnon, LruList::ActiveFile, LruList::InactiveFile];
@@ -369,6 +371,7 @@ impl<'s> Reclaim<'s, '_> {
     /// Pages out folios from the tail of an inactive list. A folio that stays in memory is put at the head of its
     /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        self.memory().lru_batch_drain(self.sc.cpu);
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         self.sc.reclaimer.count_pgscan(lruvec, isolated.nr_scanned_pages);
         let nr_scanned = isolated.nr_scanned_pages;
@@ -402,6 +405,7 @@ impl<'s> Reclaim<'s, '_> {
     /// Moves folios from the tail of an active list to the inactive list, clears the accessed bits of these folios,
     /// and marks the folios as part of the working set. Kernel: `shrink_active_list`.
     fn shrink_active_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        self.memory().lru_batch_drain(self.sc.cpu);
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_scanned_pages as u32);
         for folio in isolated.folios {

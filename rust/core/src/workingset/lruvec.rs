@@ -178,6 +178,10 @@ pub struct Lruvec {
     lru_pages: [AtomicU64; LruList::ALL.len()],
     /// The lists. Their lock is a leaf lock. Kernel: `lists`, under `lru_lock`.
     heads: SpinMutex<LruHeads>,
+    /// The part of `lru_pages` in batches that are not drained yet, so that the list does not count these pages yet.
+    batched_pages: [AtomicU64; LruList::ALL.len()],
+    /// The part of `batched_pages` without descendants.
+    own_batched_pages: [AtomicU64; LruList::ALL.len()],
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
     stat_reads: MemcgStatReads,
@@ -278,6 +282,22 @@ impl Lruvec {
         self.after_update(delta_pages.unsigned_abs());
     }
 
+    /// Changes the number of pages of a list that are in batches, for this lruvec and all its ancestors.
+    /// `delta_pages` may be negative. The list counts these pages when the batch is drained.
+    pub(crate) fn add_batched_pages(&self, list: LruList, delta_pages: i64) {
+        self.before_update();
+        self.own_batched_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
+        for lruvec in self.chain() {
+            lruvec.batched_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the number of pages on a list, including the lists of descendants, without the pages in batches.
+    fn counted_pages(&self, list: LruList) -> u64 {
+        // A folio that was freed while it was in a batch is not on its list any more.
+        self.lru_pages(list).saturating_sub(self.batched_pages[list as usize].load(Ordering::Relaxed))
+    }
+
     /// Returns the number of pages on a list, including the lists of descendants.
     pub fn lru_pages(&self, list: LruList) -> u64 {
         self.lru_pages[list as usize].load(Ordering::Relaxed)
@@ -294,6 +314,15 @@ impl Lruvec {
         self.lists().lists.map(|head| head.nr_pages)
     }
 
+    /// Returns the number of pages that each evictable classic list of this lruvec counts, without descendants and
+    /// without the pages in batches. Kernel: `lruvec_lru_size`.
+    pub(crate) fn own_counted_pages(&self) -> [u64; 4] {
+        let own_pages = self.own_pages();
+        LruList::EVICTABLE.map(|list| {
+            own_pages[list as usize].saturating_sub(self.own_batched_pages[list as usize].load(Ordering::Relaxed))
+        })
+    }
+
     /// Returns the number of pages in each generation of this lruvec, indexed by [`super::mglru::gen_of`], without
     /// descendants.
     pub(crate) fn own_generation_pages(&self) -> [u64; MAX_NR_GENS as usize] {
@@ -304,7 +333,7 @@ impl Lruvec {
     /// lists of descendants. Kernel: `lruvec_page_state`.
     pub(crate) fn page_state(&self, list: LruList) -> u64 {
         match self.stat_reads {
-            MemcgStatReads::Exact => self.lru_pages(list),
+            MemcgStatReads::Exact => self.counted_pages(list),
             MemcgStatReads::Flushed => self.flushed_stats().lru_pages[list as usize],
         }
     }
@@ -325,7 +354,7 @@ impl Lruvec {
         let nr_flushes = self.root().flushes.nr_flushes.load(Ordering::Relaxed);
         let mut flushed = self.flushed.lock();
         if flushed.nr_flushes != nr_flushes {
-            let lru_pages = LruList::ALL.map(|list| self.lru_pages(list));
+            let lru_pages = LruList::ALL.map(|list| self.counted_pages(list));
             let activate_anon_pages = self.stat(LruvecStat::ActivateAnon);
             *flushed = FlushedStats { nr_flushes, lru_pages, activate_anon_pages };
         }

@@ -10,7 +10,7 @@ use super::Swap;
 use super::hooks::Hooks;
 use crate::border::buffer::column_of_words;
 use crate::border::errors::Result;
-use crate::border::number::{NrUpdates, RootFilePages, Swappiness};
+use crate::border::number::{Cpu, NrUpdates, RootFilePages, Swappiness};
 use crate::memcg::MemCgroup;
 use crate::slots::args::EntryArg;
 
@@ -42,6 +42,12 @@ impl Swap {
     #[doc = stub!(Swap.mem_cgroup_flush_stats)]
     fn mem_cgroup_flush_stats(&self) -> Result<()> {
         Ok(self.swap.mem_cgroup_flush_stats()?)
+    }
+
+    #[doc = stub!(Swap.lru_add_drain)]
+    #[pyo3(signature = (*, cpu = None))]
+    fn lru_add_drain(&self, cpu: Option<Cpu>) -> Result<()> {
+        Ok(self.swap.lru_add_drain(self.cpu(cpu)?)?)
     }
 
     #[doc = stub!(Swap.set_memcg_policy)]
