@@ -60,7 +60,7 @@ class Swap:
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
 
-        Lists: ``lru_add_batch`` (``on``, ``off``).
+        Lists: ``lru_add_batch`` (``on``, ``off``). Large folios: ``defrag`` (``madvise``, ``never``).
 
         Memory cgroups: ``owner_store`` (``shadow``, ``array``, ``cluster_table``, ``trampoline``),
         ``dead_swapin`` (``default``, ``reparent``, ``fault_mm``, ``reparent_if_shared``), ``shared_count`` (2

@@ -93,7 +93,7 @@ impl Mm {
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
-            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
+            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { self.swap.switches.defrag.thp_gfp_mask() };
             let window = vma.window(vpn, order.nr_pages());
             match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
                 Some((first, Ok(folio))) => {
@@ -121,7 +121,7 @@ impl Mm {
                 }
                 None => {}
             }
-            order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
+            order = vma.next_touch_order(order);
         }
     }
 
@@ -210,7 +210,8 @@ impl Mm {
             return Ok(Some((folio, false)));
         }
         let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
-        let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
+        let huge_gfp = self.swap.switches.defrag.thp_gfp_mask();
+        let how = Swapin { faulting: self.css(), huge_gfp, ..Swapin::new(cpu, Orders::ZERO) };
         if is_synchronous {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
