@@ -121,7 +121,7 @@ impl Mm {
                 }
                 None => {}
             }
-            order = vma.next_touch_order(order);
+            order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
         }
     }
 

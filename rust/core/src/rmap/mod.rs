@@ -23,7 +23,7 @@ pub use file::ShmemEntry;
 pub(crate) use file::{FileMapping, FileMappings};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
-use crate::base::types::{Order, Pfn, SwpEntry};
+use crate::base::types::{Pfn, SwpEntry};
 use crate::containers::orders::Orders;
 use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags};
@@ -172,14 +172,6 @@ impl Vma {
         let first = vpn.0 - vpn.0 % u64::from(nr_pages);
         let window = Vpn(first)..Vpn(first + u64::from(nr_pages));
         (window.start >= self.pages.start && window.end <= self.pages.end).then_some(window)
-    }
-
-    /// Returns the order that a first touch tries after a folio of `order` failed: the next smaller order that the
-    /// mapping allows, or order 0. A mapping without a mask of orders allows every smaller order. Kernel: `next_order`.
-    pub(crate) fn next_touch_order(&self, order: Order) -> Order {
-        let orders = self.options.orders;
-        let is_allowed = |smaller: &Order| orders.is_empty() || orders.bits() & Orders::one(*smaller).bits() != 0;
-        (1..order.get()).rev().filter_map(Order::new).find(is_allowed).unwrap_or(Order::ZERO)
     }
 
     /// Returns the pages of this mapping that share a page table with page `vpn`.
