@@ -1,4 +1,4 @@
-"""Counters of reclaim on a running Linux 6.18: each expected value is the kernel's value after the same accesses."""
+"""Counters of reclaim on Linux 6.18: each expected value is the kernel's value after the same accesses."""
 
 from __future__ import annotations
 
