@@ -62,11 +62,13 @@ class Swap:
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
 
+        Lists: ``lru_add_batch`` (``on``, ``off``). Large folios: ``defrag`` (``madvise``, ``never``).
+
         Memory cgroups: ``owner_store`` (``shadow``, ``array``, ``cluster_table``, ``trampoline``),
         ``dead_swapin`` (``default``, ``reparent``, ``fault_mm``, ``reparent_if_shared``), ``shared_count`` (2
         to 15), ``refault_level`` (``default``, ``owner``, ``reclaim_root``), ``idonly_refault`` (``skip``,
-        ``count``), ``rfc_literal``, ``lru_reparent``, ``memcg_stock``, ``memory_recursiveprot`` and
-        ``memory_localevents`` (``on``, ``off``)."""
+        ``count``), ``memcg_stat`` (``exact``, ``flushed``), ``rfc_literal``, ``lru_reparent``,
+        ``memcg_stock``, ``memory_recursiveprot`` and ``memory_localevents`` (``on``, ``off``)."""
 
     # Devices.
 
@@ -404,6 +406,36 @@ class Swap:
     @property
     def memcg(self) -> MemCgroup:
         """The root of the tree of memory cgroups. Errors: EINVAL, memcg is disabled."""
+    @property
+    def root_file_pages(self) -> int:
+        """Number of file pages of the machine that no folio of this subsystem has; settable; 0 at the start.
+
+        No limit causes the evictions of a pageout that a user requests, so the refaults of these pages are
+        judged at root: such a refault is recent, and the page becomes active, if the refault distance is at
+        most the number of root's active anonymous pages plus this number. Kernel: ``active_file`` and
+        ``inactive_file`` of root. Errors of a set: EINVAL, the number is out of range."""
+    @root_file_pages.setter
+    def root_file_pages(self, root_file_pages: int) -> None: ...
+    @property
+    def memcg_flush_updates(self) -> int:
+        """Number of updates of statistics, in pages, after which the statistics are flushed without a call of
+        `mem_cgroup_flush_stats`; settable; 0 for no such flush.
+
+        The number has an effect with the switch ``memcg_stat=flushed`` only. It stands for the kernel's flush
+        every 2 seconds. Errors: EINVAL, memcg is disabled, or a set is out of range."""
+    @memcg_flush_updates.setter
+    def memcg_flush_updates(self, memcg_flush_updates: int) -> None: ...
+    def mem_cgroup_flush_stats(self) -> None:
+        """Makes the present sizes of the lists the sizes that reclaim and refaults read with the switch
+        ``memcg_stat=flushed``.
+
+        A read of ``memory.stat`` does the same after more than 64 updates for each CPU. Errors: EINVAL, memcg
+        is disabled. Kernel: `mem_cgroup_flush_stats`."""
+    def lru_add_drain(self, *, cpu: int | None = None) -> None:
+        """Makes the LRU lists count the new folios that are in the batch of a CPU.
+
+        The call has an effect with the switch ``lru_add_batch`` only. Reclaim, pageout, `Mm.zap` and the end of
+        an address space drain the batch of their CPU. Errors: EINVAL, bad CPU. Kernel: `lru_add_drain`."""
     @property
     def swappiness(self) -> int:
         """How readily anonymous pages are reclaimed, 0 to 200; settable; with v1 the value is the root

@@ -18,7 +18,7 @@ impl FileWrite<'_> {
         let TargetGroup { swap, groups, group } = self.target;
         let over_pages = || group.memory.usage_pages().saturating_sub(limit_pages);
         if over_pages() > 0 {
-            groups.drain_stocks();
+            groups.drain_stocks_below(group);
         }
         let mut retries = MAX_RECLAIM_RETRIES;
         loop {
@@ -81,7 +81,7 @@ impl FileWrite<'_> {
                 return Ok(());
             }
             if !is_drained {
-                self.target.groups.drain_stocks();
+                self.target.groups.drain_stocks_below(self.target.group);
                 is_drained = true;
             } else if self.target.swap.reclaim_for(group, 1, MaySwap::over(which), self.cpu)? == 0 {
                 let what = if which == CounterKind::Memory { "memory" } else { "memory and swap" };
@@ -172,7 +172,8 @@ impl FileWrite<'_> {
         if self.target.group.is_root() {
             return Err(self.refused(Errno::INVAL, "root cannot be emptied"));
         }
-        self.target.groups.drain_stocks();
+        self.target.swap.memory_of_folios().lru_batch_drain_all();
+        self.target.groups.drain_stocks_below(self.target.group);
         self.reclaim_to(0, 1).map(|_| ())
     }
 }

@@ -163,6 +163,49 @@ impl Swap {
         Ok(())
     }
 
+    /// Makes the present sizes of the lists the sizes that the rules of reclaim and of refaults read with
+    /// `memcg_stat=flushed`. With `memcg_stat=exact` the call has no effect. Kernel: `mem_cgroup_flush_stats`.
+    ///
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
+    pub fn mem_cgroup_flush_stats(&self) -> Result<()> {
+        self.memcg_enabled()?.root().lruvec().flush_stats();
+        Ok(())
+    }
+
+    /// Makes the LRU lists count the new folios that are in the batch of a CPU. The call has an effect with the
+    /// switch `lru_add_batch` only. Errors: `BadCpu` (EINVAL). Kernel: `lru_add_drain`.
+    pub fn lru_add_drain(&self, cpu: CpuId) -> Result<()> {
+        drop(self.on_cpu(cpu)?);
+        self.memory_of_folios().lru_batch_drain(cpu);
+        Ok(())
+    }
+
+    /// Returns the number of updates after which [`Swap::mem_cgroup_flush_stats`] runs without a call, counted in
+    /// pages; 0 for no such flush. The number stands for the kernel's flush every 2 seconds.
+    ///
+    /// Errors: `Cgroup` (EINVAL) when memcg is disabled.
+    pub fn memcg_flush_updates(&self) -> Result<u64> {
+        Ok(self.memcg_enabled()?.root().lruvec().max_updates())
+    }
+
+    /// Sets the number that [`Swap::memcg_flush_updates`] returns. Errors: `Cgroup` (EINVAL) when memcg is disabled.
+    pub fn set_memcg_flush_updates(&self, nr_updates: u64) -> Result<()> {
+        self.memcg_enabled()?.root().lruvec().set_max_updates(nr_updates);
+        Ok(())
+    }
+
+    /// Returns the number of file pages of the machine that no folio of this subsystem has, in pages. A refault of a
+    /// folio whose eviction no limit caused is recent if the refault distance is at most the pages of the working
+    /// set, which include these file pages.
+    pub fn root_file_pages(&self) -> u64 {
+        self.memory_of_folios().lruvec().other_file_pages()
+    }
+
+    /// Sets the number that [`Swap::root_file_pages`] returns.
+    pub fn set_root_file_pages(&self, nr_pages: u64) {
+        self.memory_of_folios().lruvec().set_other_file_pages(nr_pages);
+    }
+
     fn target_group(&self, css: CssId) -> Result<TargetGroup<'_>> {
         let groups = self.memcg_enabled()?;
         Ok(TargetGroup { swap: self, groups, group: groups.get(css) })

@@ -166,8 +166,18 @@ impl TargetGroup<'_> {
     }
 }
 
+/// Number of updates for each CPU after which a read of `memory.stat` flushes the statistics. Kernel:
+/// `MEMCG_CHARGE_BATCH` in `memcg_vmstats_needs_flush`.
+const UPDATES_FOR_EACH_CPU: u64 = 64;
+
+/// Flushes the statistics if a read of `memory.stat` does so in the kernel.
+fn flush_for_read(target: TargetGroup<'_>) {
+    target.group.lruvec().flush_stats_after(UPDATES_FOR_EACH_CPU * target.swap.nr_cpus() as u64);
+}
+
 /// Returns the text of `memory.stat` on v2.
 pub(super) fn text_v2(target: TargetGroup<'_>) -> String {
+    flush_for_read(target);
     target.lines("", Part::Sum)
 }
 
@@ -179,6 +189,7 @@ pub(super) fn text_v1(target: TargetGroup<'_>) -> String {
     };
     let memory = least(|level| level.memory.max_pages());
     let memsw = least(|level| level.swap.max_pages());
+    flush_for_read(target);
     let limits = format!("hierarchical_memory_limit {memory}hierarchical_memsw_limit {memsw}");
     target.lines("", Part::Local) + &limits + &target.lines("total_", Part::Sum)
 }

@@ -26,7 +26,8 @@ pub(crate) struct Isolated<'m> {
 }
 
 impl<'a> Folio<'a> {
-    fn lru_list(self) -> LruList {
+    /// Returns the list that the flags of the folio select.
+    pub(crate) fn lru_list(self) -> LruList {
         let flags = self.flags();
         if flags.contains(FolioFlags::UNEVICTABLE) {
             LruList::Unevictable

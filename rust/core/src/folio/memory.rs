@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::activity::ActivityGate;
+use super::lru_batch::LruBatches;
 use super::mapcount::LargeFolios;
 use super::refs::FolioRefs;
 use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
@@ -157,6 +158,8 @@ pub struct Memory {
     pub(super) lru_gen_enabled: bool,
     /// Padded, because threads change these numbers while other threads read the fields beside them.
     pub(super) large_folios: CachePadded<LargeFolios>,
+    /// The batches of new folios, with the switch `lru_add_batch`.
+    pub(super) lru_batches: Option<LruBatches>,
     /// The gate between operations and `Swap::check`, the check of the invariants.
     activity: ActivityGate,
 }
@@ -191,6 +194,7 @@ impl Memory {
             nr_isolated: AtomicU64::new(0),
             lru_gen_enabled: false,
             large_folios: CachePadded::default(),
+            lru_batches: None,
             activity: ActivityGate::default(),
         })
     }

@@ -4,6 +4,7 @@ mod activity;
 mod data;
 mod held;
 mod lru;
+mod lru_batch;
 mod lru_gen;
 mod mapcount;
 mod memory;

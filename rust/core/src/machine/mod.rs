@@ -105,6 +105,10 @@ impl Swap {
             config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
         let workingset = Workingset::from_name(&workingset, memory_pages)?;
+        let mut memory = Memory::new(memory_pages, memcg)?.with_lists_of(workingset);
+        if switches.lru_add_batch {
+            memory = memory.with_lru_batches(nr_cpus)?;
+        }
         Ok(Self {
             switches,
             workers,
@@ -117,7 +121,7 @@ impl Swap {
             nr_virtual: AtomicUsize::new(0),
             nr_types: AtomicUsize::new(0),
             nr_rotational: AtomicUsize::new(0),
-            memory: Memory::new(memory_pages, memcg)?.with_lists_of(workingset),
+            memory,
             zswap: Zswap::new(memory_pages, zswap)?,
             zswap_shrinker,
             policies: Policies::default(),

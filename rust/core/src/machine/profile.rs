@@ -2,6 +2,7 @@
 //! the switches their values.
 
 use crate::base::error::Result;
+use crate::base::gfp::Gfp;
 use crate::base::limits::MEMORY_PAGES_DEFAULT;
 pub use crate::base::profile::Profile;
 use crate::base::profile::switches;
@@ -40,6 +41,11 @@ switches! {
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
+        /// Reclaim for the large folios of faults. Every mapping counts as advised to use large folios.
+        defrag: Defrag = Defrag::Madvise;
+        /// New folios are counted by their LRU lists in batches of 31 for each CPU. Without the switch a list counts
+        /// each folio at once.
+        lru_add_batch: bool = false;
     }
     with {
         /// Switches of memory cgroups: the place where the owners of slots are stored, the rules that depend on that
@@ -153,6 +159,28 @@ words! {
         /// other device: as a single page, with readahead, into the swap cache, where the slot stays. Kernel: up to
         /// 6.18, whose faults on unshared slots bypass the swap cache.
         Unshared = "unshared",
+    }
+}
+
+words! {
+    /// Reclaim for the large folios of faults: for the allocation and for the charge. Kernel:
+    /// `/sys/kernel/mm/transparent_hugepage/defrag`; differs: the words `always` and `defer+madvise` have the effect of
+    /// `madvise`, and `defer` has the effect of `never`, so these words are absent.
+    pub enum Defrag: "defrag" {
+        /// A fault reclaims for a large folio, because its mapping is advised to use large folios.
+        Madvise = "madvise",
+        /// A fault uses a large folio only if the folio needs no reclaim.
+        Never = "never",
+    }
+}
+
+impl Defrag {
+    /// Returns the mask for large folios of faults. Kernel: `vma_thp_gfp_mask`.
+    pub(crate) const fn thp_gfp_mask(self) -> Gfp {
+        match self {
+            Self::Madvise => Gfp::TRANSHUGE,
+            Self::Never => Gfp::TRANSHUGE_LIGHT,
+        }
     }
 }
 

@@ -174,15 +174,25 @@ impl PageCounter {
     }
 }
 
-/// The pages that one CPU has charged in advance for one group. Kernel: `struct memcg_stock_pcp`; differs: one group
-/// instead of several.
+/// Number of groups for which one CPU has pages in advance. Kernel: `NR_MEMCG_STOCK`.
+const NR_MEMCG_STOCK: usize = 7;
+
+/// The pages that one CPU has charged in advance for one group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stock {
     css: CssId,
     nr_pages: u64,
 }
 
-// The functions for the stocks of all CPUs. A stock holds one reference to its group.
+/// The pages that one CPU has charged in advance. A slot holds one reference to its group. Kernel: `struct
+/// memcg_stock_pcp`.
+pub(super) type CpuStocks = [Option<Stock>; NR_MEMCG_STOCK];
+
+/// The slot whose pages make room for an eighth group. Kernel: a random slot; differs: always the first slot, because
+/// equal runs give equal results.
+const EVICTED_SLOT: usize = 0;
+
+// The functions for the stocks of all CPUs.
 impl MemCgroups {
     /// Takes `nr_pages` of memory for a group from this CPU's stock; returns whether the stock had enough pages for
     /// the group. Kernel: `consume_stock`.
@@ -193,35 +203,61 @@ impl MemCgroups {
     }
 
     fn take_from_stock(&self, css: CssId, nr_pages: u64, cpu: CpuId) -> bool {
-        let Ok(mut stock) = self.stocks.lock(cpu) else { return false };
-        match &mut *stock {
-            Some(stock) if stock.css == css && stock.nr_pages >= nr_pages => stock.nr_pages -= nr_pages,
-            _ => return false,
-        }
+        let Ok(mut stocks) = self.stocks.lock(cpu) else { return false };
+        let is_enough = |stock: &&mut Stock| stock.css == css && stock.nr_pages >= nr_pages;
+        let Some(stock) = stocks.iter_mut().flatten().find(is_enough) else { return false };
+        stock.nr_pages -= nr_pages;
         true
     }
 
-    /// Stores charged pages of a group in this CPU's stock for later charges. If the stock belongs to another group,
-    /// or would reach a whole batch, the new pages replace the stock and the pages of the old stock are uncharged.
-    /// Kernel: `refill_stock`.
+    /// Stores charged pages of a group in this CPU's stock for later charges. If the stock of the group would exceed
+    /// a whole batch, all its pages are uncharged. If the CPU has stocks of [`NR_MEMCG_STOCK`] other groups, the pages
+    /// of one stock are uncharged. Kernel: `refill_stock`.
     pub(crate) fn refill_stock(&self, group: &MemCgroup, nr_pages: u64, cpu: CpuId) {
         self.css_get(group, 1);
         let css = group.css();
+        let added = Stock { css, nr_pages };
         let left = match self.stocks.lock(cpu).as_deref_mut() {
-            Ok(Some(mine)) if mine.css == css && mine.nr_pages + nr_pages < MEMCG_CHARGE_BATCH => {
-                mine.nr_pages += nr_pages;
-                Some(Stock { css, nr_pages: 0 })
-            }
-            Ok(stock) => stock.replace(Stock { css, nr_pages }),
-            Err(_) => Some(Stock { css, nr_pages }),
+            Ok(stocks) => Self::add_to_stocks(stocks, added),
+            Err(_) => Some(added),
         };
         left.into_iter().for_each(|stock| self.return_stock(stock));
     }
 
-    /// Uncharges the stocks of all CPUs. Kernel: `drain_all_stock`.
+    /// Adds pages, with a reference to their group, to the stocks of a CPU. Returns the pages and the reference that
+    /// the stocks do not keep.
+    fn add_to_stocks(stocks: &mut CpuStocks, added: Stock) -> Option<Stock> {
+        if let Some(slot) = stocks.iter_mut().find(|slot| slot.is_some_and(|stock| stock.css == added.css)) {
+            let nr_pages = slot.map_or(0, |stock| stock.nr_pages) + added.nr_pages;
+            if nr_pages <= MEMCG_CHARGE_BATCH {
+                *slot = Some(Stock { nr_pages, ..added });
+                return Some(Stock { nr_pages: 0, ..added });
+            }
+            // The slot keeps its reference and no page.
+            *slot = Some(Stock { nr_pages: 0, ..added });
+            return Some(Stock { nr_pages, ..added });
+        }
+        let slot = stocks.iter().position(Option::is_none).unwrap_or(EVICTED_SLOT);
+        stocks[slot].replace(added)
+    }
+
+    /// Uncharges all stocks of each CPU that has pages for the group `top` or for a group below. Kernel:
+    /// `drain_all_stock`; differs: stocks without pages also drop their reference to `top` or to the group below.
+    pub fn drain_stocks_below(&self, top: &MemCgroup) {
+        let is_below = |stock: &Stock| self.levels(self.get(stock.css)).any(|level| level.css() == top.css());
+        let mut taken = Vec::new();
+        self.stocks.for_each(|stocks| {
+            let is_drained = stocks.iter().flatten().any(|stock| stock.nr_pages > 0 && is_below(stock));
+            let goes = |stock: &mut Stock| is_drained || is_below(stock);
+            taken.extend(stocks.iter_mut().filter_map(|slot| slot.take_if(goes)));
+        });
+        taken.into_iter().for_each(|stock| self.return_stock(stock));
+    }
+
+    /// Uncharges all stocks of all CPUs, also the stocks without pages, which only hold references.
     pub fn drain_stocks(&self) {
         let mut taken = Vec::new();
-        self.stocks.for_each(|stock| taken.extend(stock.take()));
+        self.stocks.for_each(|stocks| taken.extend(stocks.iter_mut().filter_map(Option::take)));
         taken.into_iter().for_each(|stock| self.return_stock(stock));
     }
 

@@ -11,7 +11,7 @@ use super::policy::GroupPolicy;
 use crate::base::limits::PAGE_SIZE;
 use crate::base::sync::SpinMutex;
 use crate::base::types::{CssId, MemcgId};
-use crate::workingset::Lruvec;
+use crate::workingset::{Lruvec, MemcgStatReads};
 
 /// Statistics in pages or events that a group counts for itself. The sum over descendants is computed on request.
 ///
@@ -155,12 +155,12 @@ pub struct MemCgroup {
 // orderings of `css_refs` are explained in `memcg/mod.rs`.
 impl MemCgroup {
     /// Makes a group that is not online. [`MemCgroup::renew`] sets the limits and settings of the group.
-    pub(super) fn new(css: CssId, parent: Option<&Self>) -> Self {
+    pub(super) fn new(css: CssId, parent: Option<&Self>, stat_reads: MemcgStatReads) -> Self {
         Self {
             css,
             parent: parent.map(|parent| parent.css),
             depth: parent.map_or(0, |parent| parent.depth + 1),
-            lruvec: Lruvec::new(MemcgId(0), 0, parent.map(|parent| parent.lruvec.clone())),
+            lruvec: Lruvec::with_stat_reads(MemcgId(0), 0, parent.map(|parent| parent.lruvec.clone()), stat_reads),
             ..Self::default()
         }
     }

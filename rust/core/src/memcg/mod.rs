@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::io::Errno;
 
-use counter::Stock;
+use counter::CpuStocks;
 pub use counter::{PAGE_COUNTER_MAX, PageCounter};
 use group::NR_STATS;
 pub use group::{MemCgroup, MemcgEvent, MemcgStat, SWAPPINESS_DEFAULT};
@@ -89,7 +89,7 @@ pub struct MemCgroups {
     /// Every id below this id is in use.
     lowest_free: SpinMutex<u32>,
     /// Pages of memory that each CPU has charged in advance.
-    stocks: PerCpu<Option<Stock>>,
+    stocks: PerCpu<CpuStocks>,
     /// A high limit was set for some group at some time. Before that, charges do not check high limits.
     has_high: AtomicBool,
     /// `memory.min` or `memory.low` was set for some group at some time. Before that, reclaim computes no protection.
@@ -113,7 +113,7 @@ impl MemCgroups {
             tree: SpinMutex::default(),
             ids: MappedSlice::zeroed(NR_IDS)?,
             lowest_free: SpinMutex::new(1),
-            stocks: PerCpu::new(nr_cpus, |_| None)?,
+            stocks: PerCpu::new(nr_cpus, |_| CpuStocks::default())?,
             has_high: AtomicBool::new(false),
             has_protection: AtomicBool::new(false),
             has_device_lists: AtomicBool::new(false),
@@ -180,8 +180,10 @@ impl MemCgroups {
         which: CounterKind,
         nr_pages: u64,
     ) -> std::result::Result<(), &'a MemCgroup> {
+        // Only the counter of memory counts refusals, so `memory.memsw.failcnt` stays 0.
+        let tracks_failcnt = self.do_memsw_account() && which == CounterKind::Memory;
         for level in self.charged_levels(group) {
-            if !level.counter(which).try_charge(nr_pages, self.do_memsw_account()) {
+            if !level.counter(which).try_charge(nr_pages, tracks_failcnt) {
                 let below = self.charged_levels(group).take_while(|below| below.css() != level.css());
                 below.for_each(|below| below.counter(which).uncharge(nr_pages));
                 return Err(level);
@@ -218,6 +220,13 @@ impl MemCgroups {
         if let Some(oom_group) = oom_group {
             self.raise(oom_group, MemcgEvent::OomGroupKill);
         }
+    }
+
+    /// Returns whether the OOM killer finds a task to kill when the limit of the group `level` refuses a charge: a
+    /// task in the group or below, unless the OOM killer is off for the group. Kernel: `mem_cgroup_oom`,
+    /// `select_bad_process`.
+    pub(crate) fn has_oom_victim(&self, level: &MemCgroup) -> bool {
+        !level.is_oom_kill_disabled() && self.subtree(level.css()).iter().any(|&css| self.get(css).nr_tasks() > 0)
     }
 
     /// Returns a statistic, summed over a group and all its descendants, including removed and freed descendants.
@@ -268,7 +277,7 @@ impl MemCgroups {
         let groups = self.segments.get(segment).ok_or(SwapError::NoMemory(size_of::<MemCgroup>() as u64))?;
         let groups = groups.get_or_init(|| (0..SEGMENT_GROUPS << segment).map(|_| OnceLock::new()).collect());
         tree.push(Node::default());
-        Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent)))
+        Ok(groups[index].get_or_init(|| MemCgroup::new(css, parent, self.options.stat_reads)))
     }
 
     /// Gives a group a private id and its first references. Errors: `Cgroup` (ENOSPC) when every id is in use.
@@ -360,7 +369,7 @@ impl MemCgroups {
         }
         group.min_pages.store(0, Ordering::Relaxed);
         group.low_pages.store(0, Ordering::Relaxed);
-        self.drain_stocks();
+        self.drain_stocks_below(group);
         self.id_put(group, 1);
         self.css_put(group, 1);
         Ok(())

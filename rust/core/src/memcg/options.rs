@@ -5,6 +5,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::limits::SWP_TB_COUNT_MAX;
 use crate::base::profile::{Profile, switches};
 use crate::base::words::{Word, parse_optional, unknown_name, words};
+use crate::workingset::MemcgStatReads;
 
 words! {
     /// The interface of the memory controller. Kernel: the mounted hierarchy; `do_memsw_account` is true on v1.
@@ -101,6 +102,8 @@ pub struct MemcgOptions {
     pub has_lru_reparent: bool,
     /// Each CPU takes charges of memory from the counters in batches.
     pub has_stock: bool,
+    /// See [`MemcgStatReads`].
+    pub stat_reads: MemcgStatReads,
     /// Protection of a group (`memory.min`, `memory.low`) that no child claims is shared by the children in
     /// proportion to their usage. Kernel: the mount option `memory_recursiveprot`.
     pub has_recursive_protection: bool,
@@ -163,6 +166,9 @@ switches! {
         lru_reparent: bool = false;
         /// Each CPU takes charges of memory from the counters in batches.
         memcg_stock: bool = true;
+        /// The sizes of lists that the rules of reclaim and of refaults read: the present sizes, or the sizes at the
+        /// last flush.
+        memcg_stat: MemcgStatReads = MemcgStatReads::Exact;
         /// Protection of a group (`memory.min`, `memory.low`) that no child claims is shared by the children in
         /// proportion to their usage.
         memory_recursiveprot: bool = true;
@@ -191,6 +197,7 @@ impl MemcgSwitches {
             is_rfc_literal: self.rfc_literal,
             has_lru_reparent: self.lru_reparent,
             has_stock: self.memcg_stock,
+            stat_reads: self.memcg_stat,
             has_recursive_protection: self.memory_recursiveprot,
             has_local_events: self.memory_localevents,
         };

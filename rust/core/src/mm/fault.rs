@@ -105,7 +105,8 @@ impl Mm {
         }
         loop {
             let order = orders.highest();
-            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
+            let gfp =
+                if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { self.swap.switches.defrag.thp_gfp_mask() };
             match self.folio_for_task(order, gfp, cpu) {
                 Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::None, cpu),
                 Err(error) if order == Order::ZERO => return Err(error),
@@ -122,7 +123,7 @@ impl Mm {
     /// mapping of a whole page table. Kernel: `do_huge_zero_wp_pmd`, and `do_wp_page` of `ZERO_PAGE`.
     fn do_wp_zero(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         if vma.table(vpn).pmd == Pmd::Huge {
-            match self.folio_for_task(Order::MAX, Gfp::TRANSHUGE_LIGHT, cpu) {
+            match self.folio_for_task(Order::MAX, self.swap.switches.defrag.thp_gfp_mask(), cpu) {
                 Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::Zero, cpu),
                 Err(error) => {
                     let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
@@ -174,6 +175,7 @@ impl Mm {
                 return Ok(());
             }
             let old = folio_of(&self.swap, pfn);
+            self.swap.memory_of_folios().lru_batch_drain_for(old.folio(), cpu);
             self.free_swap_of_reused(old.folio(), cpu)?;
             if is_reused(&mut table, vpn, old.folio()) {
                 return Ok(());
@@ -225,6 +227,9 @@ impl Mm {
             self.swap.count_major_fault(self.css(), cpu)?;
         }
         let locked = folio.folio().lock_for_fault()?;
+        if fault.access == Access::Write {
+            self.swap.memory_of_folios().lru_batch_drain_for(folio.folio(), cpu);
+        }
         if !folio.covers(entry) {
             return Ok(());
         }
@@ -274,7 +279,8 @@ impl Mm {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
         }
-        let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
+        let huge_gfp = self.swap.switches.defrag.thp_gfp_mask();
+        let how = Swapin { faulting: self.css(), huge_gfp, ..Swapin::new(cpu, Orders::ZERO) };
         if self.swap.bypasses_readahead(entry, cpu)? {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });

@@ -65,6 +65,7 @@ impl Mm {
         // The CPU number is checked here, because an unknown CPU must cause an error before any folio leaves the
         // folio's list.
         drop(self.swap.on_cpu(cpu)?);
+        self.swap.memory_of_folios().lru_batch_drain(cpu);
         let mut report = PageoutReport::default();
         let mut vpn = pages.start;
         while vpn < pages.end {
@@ -223,6 +224,7 @@ impl Shmem {
     pub fn pageout(&self, range: Range<u64>, cpu: CpuId) -> Result<PageoutReport> {
         let active = self.swap().begin_activity();
         drop(self.swap().on_cpu(cpu)?);
+        self.swap().memory_of_folios().lru_batch_drain(cpu);
         let mut report = PageoutReport::default();
         let mut index = range.start;
         while index < range.end {

@@ -243,6 +243,7 @@ impl Mm {
     /// Consecutive slots are freed by one call. Kernel: `madvise_dontneed_free`, `zap_pte_range`.
     pub fn zap(&self, pages: Range<Vpn>, cpu: CpuId) -> Result<()> {
         let _active = self.swap.begin_activity();
+        self.swap.memory_of_folios().lru_batch_drain(cpu);
         let mut vpn = pages.start;
         while vpn < pages.end {
             let vma = self.unlocked_vma_of(vpn)?;
@@ -293,6 +294,7 @@ impl Mm {
 impl Drop for Mm {
     fn drop(&mut self) {
         let _active = self.swap.begin_activity();
+        self.swap.memory_of_folios().lru_batch_drain(CpuId(0));
         let vmas = std::mem::take(&mut *self.vmas_mut());
         for vma in vmas {
             for table in vma.tables() {

@@ -143,6 +143,8 @@ impl Swap {
     ///
     /// Errors: `OverLimit` (ENOMEM). Locks: the caller holds at most the lock of a folio that reclaim cannot find.
     /// Kernel: `try_charge_memcg`; differs: when reclaim frees too few pages, the charge fails and no task is killed.
+    /// If the group whose limit refused has tasks, the charge counts the attempts of the task that the kernel would
+    /// have killed.
     pub fn try_charge(&self, group: &MemCgroup, nr_pages: u64, gfp: Gfp, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let groups = self.memcg().expect("a group has a controller");
@@ -151,7 +153,8 @@ impl Swap {
         }
         let has_stock = groups.options().has_stock;
         let mut batch = if has_stock { nr_pages.max(MEMCG_CHARGE_BATCH) } else { nr_pages };
-        let (mut retries, mut is_drained) = (MAX_RECLAIM_RETRIES, false);
+        let (mut retries, mut is_drained, mut has_killed) = (MAX_RECLAIM_RETRIES, false, false);
+        let mut may_swap = MaySwap::Yes;
         loop {
             if groups.consume_stock(group, nr_pages, cpu) {
                 return Ok(());
@@ -163,6 +166,11 @@ impl Swap {
                 self.check_high(group, nr_pages, cpu)?;
                 return Ok(());
             };
+            if which == CounterKind::Swap && groups.do_memsw_account() {
+                // From here on the charge reclaims without swap, also if the counter of memory refuses later and only
+                // the batch was too large for the counter of memory and swap.
+                may_swap = MaySwap::over(which);
+            }
             if batch > nr_pages {
                 batch = nr_pages;
                 continue;
@@ -177,12 +185,12 @@ impl Swap {
             }
             groups.raise(level, MemcgEvent::Max);
             self.policies.note(LimitNotice { group: level.css(), limit: limit_kind(which, groups), nr_pages });
-            let got_pages = self.reclaim_for(level, nr_pages, MaySwap::over(which), cpu)?;
+            let got_pages = self.reclaim_for(level, nr_pages, may_swap, cpu)?;
             if self.mem_cgroup_margin(groups, level) >= nr_pages as i64 {
                 continue;
             }
             if !is_drained {
-                groups.drain_stocks();
+                groups.drain_stocks_below(level);
                 is_drained = true;
                 continue;
             }
@@ -196,8 +204,13 @@ impl Swap {
                 retries -= 1;
                 continue;
             }
-            if nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER {
+            if nr_pages <= 1 << PAGE_ALLOC_COSTLY_ORDER && !has_killed {
                 groups.raise_oom(level, group);
+                if groups.has_oom_victim(level) {
+                    // The killed task tries as often again before its charge fails.
+                    (has_killed, retries) = (true, MAX_RECLAIM_RETRIES);
+                    continue;
+                }
             }
             return refused();
         }

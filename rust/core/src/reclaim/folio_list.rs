@@ -130,7 +130,6 @@ impl<'s> FolioListScan<'s, '_> {
         if is_activated && !locked.has(FolioFlags::MLOCKED) {
             let lruvec = self.swap.memory_of_folios().lruvec_of(locked.folio());
             locked.set(FolioFlags::ACTIVE);
-            lruvec.age_nonresident(nr_pages);
             lruvec.count(LruvecStat::Pgactivate, nr_pages);
             self.stat.nr_activate += u64::from(nr_pages);
         } else if !locked.is_mapped() && !locked.has(FolioFlags::SWAPCACHE) && locked.refs() == 1 {

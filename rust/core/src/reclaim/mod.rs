@@ -25,7 +25,7 @@ use crate::base::types::{CpuId, CssId};
 use crate::folio::{Folio, FolioFlags, Isolated, Memory};
 use crate::machine::Swap;
 use crate::memcg::{Protection, SWAPPINESS_DEFAULT};
-use crate::workingset::{LruList, LruType, Lruvec, LruvecStat};
+use crate::workingset::{LruCost, LruList, LruType, Lruvec, LruvecStat};
 
 /// A copy of the values of one memcg that reclaim needs.
 #[derive(Clone, Debug)]
@@ -120,6 +120,8 @@ struct Progress {
     may_deactivate: [bool; 2],
     is_file_tiny: bool,
     is_cache_trim: bool,
+    /// The costs at the start of the walk, so that the scan of one group does not change the shares of the next.
+    cost: LruCost,
 }
 
 /// One call of reclaim: its parameters and its progress.
@@ -238,7 +240,8 @@ impl<'s> Reclaim<'s, '_> {
 
     /// Computes the conditions that hold for all groups of one walk. Kernel: `prepare_scan_control`.
     fn prepare_scan_control(&mut self) {
-        let pages = |list| self.target.lru_pages(list);
+        self.now.cost = self.target.cost();
+        let pages = |list| self.target.page_state(list);
         let is_low = |inactive, active| inactive_is_low(pages(inactive), pages(active));
         self.now.may_deactivate = [
             self.target.has_new_refaults() || is_low(LruList::InactiveAnon, LruList::ActiveAnon),
@@ -253,11 +256,11 @@ impl<'s> Reclaim<'s, '_> {
     }
 
     /// Scans each group of one walk. A partial walk starts with the group after the group at which the previous
-    /// partial walk ended. Kernel: `shrink_node_memcgs`.
+    /// partial walk ended, and ends with the last group at the latest. The partial walk after that starts with the
+    /// first group. Kernel: `shrink_node_memcgs`, `mem_cgroup_iter`.
     fn shrink_node(&mut self, groups: &[ReclaimGroup]) {
         let cursor = if self.now.is_full_walk { CssId::default() } else { self.target.reclaim_cursor() };
-        let first = first_turn(groups, cursor);
-        for group in groups[first..].iter().chain(&groups[..first]) {
+        for group in &groups[first_turn(groups, cursor)..] {
             if !self.is_protected(group) {
                 self.shrink_lruvec(group);
                 self.shrink_zswap(group);
@@ -265,9 +268,12 @@ impl<'s> Reclaim<'s, '_> {
             if !self.now.is_full_walk {
                 self.target.set_reclaim_cursor(group.css);
                 if self.now.is_done() {
-                    break;
+                    return;
                 }
             }
+        }
+        if !self.now.is_full_walk {
+            self.target.set_reclaim_cursor(CssId::default());
         }
     }
 
@@ -316,8 +322,7 @@ impl<'s> Reclaim<'s, '_> {
             return self.lru_gen_shrink_lruvec(group);
         }
         let lruvec = &*group.lruvec;
-        let own_pages = lruvec.own_pages();
-        let list_pages = LruList::EVICTABLE.map(|list| own_pages[list as usize]);
+        let list_pages = lruvec.own_counted_pages();
         let mut left = get_scan_count(&Balance {
             list_pages,
             unprotected_pages: list_pages.map(|pages| self.unprotected_pages(&group.protection, pages)),
@@ -328,11 +333,14 @@ impl<'s> Reclaim<'s, '_> {
             priority: self.now.priority,
             is_file_tiny: self.now.is_file_tiny,
             is_cache_trim: self.now.is_cache_trim,
-            cost: self.target.cost(),
+            cost: self.now.cost,
             is_online: group.is_online,
         });
         let wanted = [LruList::InactiveAnon, LruList::ActiveFile, LruList::InactiveFile];
-        while wanted.iter().any(|&list| left[list as usize] > 0) && !self.now.is_done() {
+        // The target counts anew for each group and each priority, so one call of reclaim may free several times the
+        // target.
+        let end = self.now.nr_reclaimed + self.now.nr_to_reclaim;
+        while wanted.iter().any(|&list| left[list as usize] > 0) && self.now.nr_reclaimed < end {
             for list in LruList::EVICTABLE {
                 let nr_to_scan = left[list as usize].min(SWAP_CLUSTER_MAX);
                 left[list as usize] -= nr_to_scan;
@@ -363,15 +371,19 @@ impl<'s> Reclaim<'s, '_> {
     /// Pages out folios from the tail of an inactive list. A folio that stays in memory is put at the head of its
     /// list. Kernel: `shrink_inactive_list`.
     fn shrink_inactive_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        self.memory().lru_batch_drain(self.sc.cpu);
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         self.sc.reclaimer.count_pgscan(lruvec, isolated.nr_scanned_pages);
+        let nr_scanned = isolated.nr_scanned_pages;
         let stat = self.shrink_isolated(lruvec, isolated, |_| ());
-        let cost = stat.nr_pageout * SWAP_CLUSTER_MAX + stat.nr_activate;
-        lruvec.note_cost(list.ty(), cost as u32);
+        // Each scanned page that stays in memory costs as much as a rotation of the page.
+        let nr_rotated = nr_scanned.saturating_sub(stat.nr_reclaimed);
+        lruvec.note_cost(list.ty(), (stat.nr_pageout * SWAP_CLUSTER_MAX + nr_rotated) as u32);
     }
 
     /// Pages out isolated folios. For each folio that stays in memory, `prepare` is called, and then the folio is put
-    /// back on its list.
+    /// back on its list. A folio that became active ages the lists when the folio is put back, so that the evictions
+    /// of the same batch are recorded at an age without the activations. Kernel: `move_folios_to_lru` at the end.
     fn shrink_isolated(&mut self, lruvec: &Lruvec, isolated: Isolated<'s>, prepare: impl Fn(Folio<'s>)) -> ReclaimStat {
         let mut stat = ReclaimStat::default();
         let level = self.swap.refault_level(Some(&self.target));
@@ -381,18 +393,26 @@ impl<'s> Reclaim<'s, '_> {
         for folio in &kept {
             prepare(folio.folio());
             folio.lru_add();
+            if folio.has(FolioFlags::ACTIVE) {
+                lruvec.age_nonresident(folio.nr_pages());
+            }
         }
         self.sc.reclaimer.count_pgsteal(lruvec, stat.nr_reclaimed);
         self.now.nr_reclaimed += stat.nr_reclaimed;
         stat
     }
 
-    /// Moves folios from the tail of an active list to the inactive list, and marks these folios as part of the
-    /// working set. Kernel: `shrink_active_list`.
+    /// Moves folios from the tail of an active list to the inactive list, clears the accessed bits of these folios,
+    /// and marks the folios as part of the working set. Kernel: `shrink_active_list`.
     fn shrink_active_list(&mut self, lruvec: &Lruvec, list: LruList, nr_to_scan_pages: u64) {
+        self.memory().lru_batch_drain(self.sc.cpu);
         let isolated = self.memory().isolate_lru_folios(lruvec, list, nr_to_scan_pages);
         lruvec.count(LruvecStat::Pgrefill, isolated.nr_scanned_pages as u32);
         for folio in isolated.folios {
+            // A locked folio keeps its accessed bits, because the walk of the reverse map needs the folio lock.
+            if let Some(locked) = folio.folio().try_lock() {
+                self.swap.folio_referenced(&locked);
+            }
             folio.clear(FolioFlags::ACTIVE);
             folio.set(FolioFlags::WORKINGSET);
             folio.lru_add();
@@ -403,16 +423,15 @@ impl<'s> Reclaim<'s, '_> {
 }
 
 /// Returns the index after the group `cursor`, at which the last partial walk ended. Returns 0 when `groups` does not
-/// contain `cursor`.
+/// contain `cursor`, and when `cursor` is the last group.
 fn first_turn(groups: &[ReclaimGroup], cursor: CssId) -> usize {
-    groups.iter().position(|group| group.css == cursor).map_or(0, |at| at + 1)
+    groups.iter().position(|group| group.css == cursor).map_or(0, |at| (at + 1) % groups.len())
 }
 
 /// Returns whether the inactive anonymous list of a lruvec is short in relation to its active anonymous list. The
-/// lists of descendants are not counted.
+/// lists of descendants are counted too.
 fn is_anon_low(lruvec: &Lruvec) -> bool {
-    let pages = lruvec.own_pages();
-    inactive_is_low(pages[LruList::InactiveAnon as usize], pages[LruList::ActiveAnon as usize])
+    inactive_is_low(lruvec.page_state(LruList::InactiveAnon), lruvec.page_state(LruList::ActiveAnon))
 }
 
 #[cfg(test)]

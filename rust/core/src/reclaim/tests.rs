@@ -113,7 +113,7 @@ fn a_page_used_once_waits_and_one_used_often_becomes_active() {
     let age = m.lruvec().nonresident_age();
     assert_eq!(m.shrink(folio).0.nr_activate, 1);
     assert!(folio.has(FolioFlags::ACTIVE));
-    assert_eq!(m.lruvec().nonresident_age(), age + 1, "an activation ages the lists");
+    assert_eq!(m.lruvec().nonresident_age(), age, "the lists age when reclaim puts the folio back");
     assert_eq!(m.lruvec().lru_pages(LruList::ActiveAnon), 1);
     // The page was not touched since the last scan, and the flags of the folio alone do not keep the folio in memory.
     assert_eq!(m.shrink(folio).0.nr_reclaimed, 1);
@@ -247,15 +247,80 @@ fn a_partial_walk_goes_on_where_the_last_one_ended() {
     let empty = |id| Lruvec::new(MemcgId(id), 0, None);
     let (one, two, three) = (empty(1), empty(2), empty(3));
     let groups = || [&one, &two, root, &three].map(group).to_vec();
-    assert_eq!([0, 1, 2, 3, 9].map(|id| first_turn(&groups(), CssId(id))), [0, 1, 2, 4, 0]);
+    assert_eq!([0, 1, 2, 3, 9].map(|id| first_turn(&groups(), CssId(id))), [0, 1, 2, 0, 0]);
     let sc = ScanControl { target_lruvec: Some(three.clone()), ..ScanControl::global(32, CPU) };
     three.set_reclaim_cursor(CssId(3));
     assert!(m.swap.try_to_free_pages(&groups, &sc).expect("a CPU") >= 32);
     assert_eq!(three.reclaim_cursor(), CssId(7), "the walk ended at root, because its lists had enough");
-    // A walk that reclaims nothing visits every group and ends at the group where it started.
+    // A walk that reclaims nothing ends with the last group, and the next walk starts with the first group.
     let no_swap = ScanControl { may_swap: false, ..sc };
     assert_eq!(m.swap.try_to_free_pages(&groups, &no_swap), Ok(0));
-    assert_eq!(three.reclaim_cursor(), CssId(7));
+    assert_eq!(three.reclaim_cursor(), CssId(0));
+}
+
+/// Maps `nr_pages` pages and sets the accessed bit of the pages from `first_young` on.
+fn map_with_young(m: &Machine, nr_pages: u64, first_young: u64) {
+    for page in 0..nr_pages {
+        let folio = m.map(page, 0);
+        folio.set(FolioFlags::REFERENCED);
+        if let Pte::Present { is_young, .. } = &mut m.vma.table(FIRST)[index(FIRST) + page as usize] {
+            *is_young = page >= first_young;
+        }
+    }
+}
+
+/// Walks `nr_walks` times over the lists of root at priority 0 with a target of one batch. Returns the number of
+/// freed pages after each walk.
+fn shrink_walks(m: &Machine, nr_walks: usize) -> Vec<u64> {
+    let sc = ScanControl { target_lruvec: Some(m.lruvec().clone()), ..ScanControl::global(1, CPU) };
+    let now = Progress { nr_to_reclaim: 32, is_full_walk: true, ..Progress::default() };
+    let mut reclaim = Reclaim { swap: &m.swap, sc: &sc, target: m.lruvec().clone(), now };
+    let walk = |_| {
+        reclaim.shrink_node(&[group(m.lruvec())]);
+        reclaim.now.nr_reclaimed
+    };
+    (0..nr_walks).map(walk).collect()
+}
+
+#[test]
+fn the_target_counts_anew_for_each_group_and_priority() {
+    let m = ram_machine(1024);
+    map_with_young(&m, 200, 200);
+    assert_eq!(shrink_walks(&m, 2), [32, 64], "the second walk frees the target once more");
+}
+
+#[test]
+fn a_scanned_page_that_stays_costs_a_rotation_and_an_activation_ages_after_its_batch() {
+    let m = ram_machine(1024);
+    // The first batch has 10 pages that are evicted and 22 pages that become active.
+    map_with_young(&m, 40, 10);
+    let age = m.lruvec().nonresident_age();
+    shrink_walks(&m, 1);
+    let mut on_cpu = m.swap.on_cpu(CPU).expect("a CPU");
+    let mut eviction = |page| on_cpu.lookup(m.entry(page)).expect("a slot").shadow().expect("swapped out").eviction;
+    let shadows: Vec<_> = (0..10).map(&mut eviction).collect();
+    drop(on_cpu);
+    assert!(shadows.iter().copied().eq(age..age + 10), "{shadows:?} from {age}");
+    assert_eq!(m.lruvec().stat(LruvecStat::Pgactivate), 30);
+    assert_eq!(m.lruvec().nonresident_age(), age + 10 + 30);
+    // The first batch costs 10 * 32 + 22 = 342, and the second batch 8. The cost is halved after each batch, because it
+    // exceeds a quarter of the pages on the lists.
+    assert_eq!(m.lruvec().cost().anon_pages, (342 / 2 + 8) / 2);
+}
+
+#[test]
+fn the_scan_of_the_active_list_clears_accessed_bits() {
+    let m = ram_machine(1024);
+    let folio = m.map(0, 0);
+    m.touch();
+    folio.lru_del();
+    folio.set(FolioFlags::ACTIVE);
+    folio.lru_add();
+    let sc = ScanControl::global(1, CPU);
+    let mut reclaim = Reclaim { swap: &m.swap, sc: &sc, target: m.lruvec().clone(), now: Progress::default() };
+    reclaim.shrink_active_list(m.lruvec(), LruList::ActiveAnon, 32);
+    assert!(matches!(m.pte(0), Pte::Present { is_young: false, .. }), "the accessed bit is cleared");
+    assert!(folio.has(FolioFlags::WORKINGSET) && !folio.has(FolioFlags::ACTIVE));
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl Swap {
         }
         let notice = self.refault(&locked, seen, how.context);
         folio.lru_add();
+        self.memory_of_folios().lru_batch_add(folio.folio(), folio.lru_list(), how.cpu);
         Ok(NewFolio { folio, locked, notice })
     }
 

@@ -13,6 +13,7 @@ use crate::machine::{Event, OrderEvent, Swap};
 use crate::memcg::MemcgStat;
 use crate::reclaim::pageout::set_active;
 use crate::swapping::swapin::{Orders, Swapin};
+use crate::workingset::LruList;
 
 /// A folio whose swap-out failed. The folio is mapped and resident, and no byte is lost. The folio may have slots.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ impl Swap {
         let active = self.begin_activity();
         let folio = self.folio_alloc(order, gfp, cpu)?;
         let charged = self.mem_cgroup_charge(&folio, css, gfp, cpu);
+        if charged.is_ok() {
+            // The caller adds the folio to the list.
+            self.memory_of_folios().lru_batch_add(folio.folio(), LruList::InactiveAnon, cpu);
+        }
         self.end_operation(active);
         charged.map(|()| folio)
     }

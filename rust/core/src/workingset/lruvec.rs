@@ -132,6 +132,39 @@ pub struct LruCost {
     pub file_pages: u64,
 }
 
+words! {
+    /// The values that the rules of reclaim and of refaults read as the sizes of the lists and as the number of
+    /// activations.
+    #[derive(Default)]
+    pub enum MemcgStatReads: "memcg_stat" {
+        /// The present values.
+        #[default]
+        Exact = "exact",
+        /// The values at the last flush. Kernel: the statistics of memcgs are flushed every 2 seconds, and at a read
+        /// of `memory.stat` after many updates.
+        Flushed = "flushed",
+    }
+}
+
+/// The sizes of the lists and the number of activations at the last flush.
+#[derive(Clone, Copy, Debug, Default)]
+struct FlushedStats {
+    /// The number of flushes at the time of the copy.
+    nr_flushes: u64,
+    lru_pages: [u64; LruList::ALL.len()],
+    activate_anon_pages: u64,
+}
+
+/// The state of the flushes of all lruvecs below one root lruvec. Kernel: `stats_updates` and the rstat tree.
+#[derive(Debug, Default)]
+struct StatFlushes {
+    nr_flushes: AtomicU64,
+    /// The number of pages by which statistics changed since the last flush.
+    nr_updates: AtomicU64,
+    /// The number of updates after which a flush follows; 0 for no such flush.
+    max_updates: AtomicU64,
+}
+
 /// The LRU lists of one memcg on one node. The sizes and counters of a lruvec include the pages of its descendants.
 ///
 /// Kernel: `struct lruvec`. Differs: links are page numbers. A change of a size or counter is added to all ancestors
@@ -145,8 +178,19 @@ pub struct Lruvec {
     lru_pages: [AtomicU64; LruList::ALL.len()],
     /// The lists. Their lock is a leaf lock. Kernel: `lists`, under `lru_lock`.
     heads: SpinMutex<LruHeads>,
+    /// The part of `lru_pages` in batches that are not drained yet, so that the list does not count these pages yet.
+    batched_pages: [AtomicU64; LruList::ALL.len()],
+    /// The part of `batched_pages` without descendants.
+    own_batched_pages: [AtomicU64; LruList::ALL.len()],
     stats: [AtomicU64; LruvecStat::ALL.len()],
     stats_local: [AtomicU64; LruvecStat::ALL.len()],
+    stat_reads: MemcgStatReads,
+    /// Used with `MemcgStatReads::Flushed` only. The lock is a leaf lock.
+    flushed: SpinMutex<FlushedStats>,
+    /// The flushes, in the root lruvec.
+    flushes: StatFlushes,
+    /// File pages that no folio of this subsystem has; only the root lruvec has such pages.
+    other_file_pages: AtomicU64,
     // A lock protects the two costs, because a thread must halve both costs in one step.
     cost: SpinMutex<LruCost>,
     /// The value of [`LruvecStat::ActivateAnon`] at the last reclaim of this lruvec. Kernel: `refaults`.
@@ -166,9 +210,20 @@ impl Lruvec {
     ///
     /// When `node` is 1 << [`NODES_SHIFT`] or greater, or differs from the parent's node.
     pub fn new(memcg: MemcgId, node: u16, parent: Option<Arc<Self>>) -> Arc<Self> {
+        let stat_reads = parent.as_ref().map_or(MemcgStatReads::Exact, |parent| parent.stat_reads);
+        Self::with_stat_reads(memcg, node, parent, stat_reads)
+    }
+
+    /// Makes an empty lruvec as [`Lruvec::new`] does. `stat_reads` is equal for all lruvecs below one root.
+    pub(crate) fn with_stat_reads(
+        memcg: MemcgId,
+        node: u16,
+        parent: Option<Arc<Self>>,
+        stat_reads: MemcgStatReads,
+    ) -> Arc<Self> {
         assert!(u32::from(node) < 1 << NODES_SHIFT, "node {node} does not fit {NODES_SHIFT} bits");
         assert!(parent.as_ref().is_none_or(|parent| parent.node == node), "the parent's lruvec is of another node");
-        Arc::new(Self { memcg: AtomicU32::new(memcg.0.into()), node, parent, ..Self::default() })
+        Arc::new(Self { memcg: AtomicU32::new(memcg.0.into()), node, parent, stat_reads, ..Self::default() })
     }
 
     /// Returns the private id of the memcg.
@@ -191,6 +246,7 @@ impl Lruvec {
         self.refaults.store(0, Ordering::Relaxed);
         self.reclaim_cursor.store(0, Ordering::Relaxed);
         *self.cost.lock() = LruCost::default();
+        *self.flushed.lock() = FlushedStats::default();
         self.lrugen.renew();
     }
 
@@ -218,10 +274,28 @@ impl Lruvec {
 
     /// Adds pages to the size of a list of this lruvec and of all its ancestors. `delta_pages` may be negative.
     pub fn add_lru_pages(&self, list: LruList, delta_pages: i64) {
+        self.before_update();
         for lruvec in self.chain() {
             let before = lruvec.lru_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
             debug_assert!(before.checked_add_signed(delta_pages).is_some(), "{list:?} {before} {delta_pages:+}");
         }
+        self.after_update(delta_pages.unsigned_abs());
+    }
+
+    /// Changes the number of pages of a list that are in batches, for this lruvec and all its ancestors.
+    /// `delta_pages` may be negative. The list counts these pages when the batch is drained.
+    pub(crate) fn add_batched_pages(&self, list: LruList, delta_pages: i64) {
+        self.before_update();
+        self.own_batched_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
+        for lruvec in self.chain() {
+            lruvec.batched_pages[list as usize].fetch_add(delta_pages as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the number of pages on a list, including the lists of descendants, without the pages in batches.
+    fn counted_pages(&self, list: LruList) -> u64 {
+        // A folio that was freed while it was in a batch is not on its list any more.
+        self.lru_pages(list).saturating_sub(self.batched_pages[list as usize].load(Ordering::Relaxed))
     }
 
     /// Returns the number of pages on a list, including the lists of descendants.
@@ -240,21 +314,115 @@ impl Lruvec {
         self.lists().lists.map(|head| head.nr_pages)
     }
 
+    /// Returns the number of pages that each evictable classic list of this lruvec counts, without descendants and
+    /// without the pages in batches. Kernel: `lruvec_lru_size`.
+    pub(crate) fn own_counted_pages(&self) -> [u64; 4] {
+        let own_pages = self.own_pages();
+        LruList::EVICTABLE.map(|list| {
+            own_pages[list as usize].saturating_sub(self.own_batched_pages[list as usize].load(Ordering::Relaxed))
+        })
+    }
+
     /// Returns the number of pages in each generation of this lruvec, indexed by [`super::mglru::gen_of`], without
     /// descendants.
     pub(crate) fn own_generation_pages(&self) -> [u64; MAX_NR_GENS as usize] {
         self.lists().generations.map(|head| head.nr_pages)
     }
 
+    /// Returns the number of pages on a list as the rules of reclaim and of refaults read the number, including the
+    /// lists of descendants. Kernel: `lruvec_page_state`.
+    pub(crate) fn page_state(&self, list: LruList) -> u64 {
+        match self.stat_reads {
+            MemcgStatReads::Exact => self.counted_pages(list),
+            MemcgStatReads::Flushed => self.flushed_stats().lru_pages[list as usize],
+        }
+    }
+
+    /// Returns [`LruvecStat::ActivateAnon`] as the rules of reclaim read the number.
+    fn activate_anon_state(&self) -> u64 {
+        match self.stat_reads {
+            MemcgStatReads::Exact => self.stat(LruvecStat::ActivateAnon),
+            MemcgStatReads::Flushed => self.flushed_stats().activate_anon_pages,
+        }
+    }
+
+    /// Returns the values at the last flush.
+    ///
+    /// A flush copies no value. Instead, the first update after a flush copies the values of the updated lruvecs
+    /// before it changes them. If no update followed the last flush, the present values are the flushed values.
+    fn flushed_stats(&self) -> FlushedStats {
+        let nr_flushes = self.root().flushes.nr_flushes.load(Ordering::Relaxed);
+        let mut flushed = self.flushed.lock();
+        if flushed.nr_flushes != nr_flushes {
+            let lru_pages = LruList::ALL.map(|list| self.counted_pages(list));
+            let activate_anon_pages = self.stat(LruvecStat::ActivateAnon);
+            *flushed = FlushedStats { nr_flushes, lru_pages, activate_anon_pages };
+        }
+        *flushed
+    }
+
+    fn before_update(&self) {
+        if self.stat_reads == MemcgStatReads::Flushed {
+            self.chain().for_each(|lruvec| _ = lruvec.flushed_stats());
+        }
+    }
+
+    fn after_update(&self, nr_pages: u64) {
+        if self.stat_reads == MemcgStatReads::Flushed {
+            let flushes = &self.root().flushes;
+            let nr_updates = flushes.nr_updates.fetch_add(nr_pages, Ordering::Relaxed) + nr_pages;
+            let max_updates = flushes.max_updates.load(Ordering::Relaxed);
+            if max_updates > 0 && nr_updates >= max_updates {
+                self.flush_stats();
+            }
+        }
+    }
+
+    /// Makes the present statistics of all lruvecs of the machine the flushed statistics. Without effect on what
+    /// [`MemcgStatReads::Exact`] reads. Kernel: `mem_cgroup_flush_stats`.
+    pub(crate) fn flush_stats(&self) {
+        let flushes = &self.root().flushes;
+        flushes.nr_updates.store(0, Ordering::Relaxed);
+        flushes.nr_flushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Flushes the statistics if they changed by more than `nr_updates` pages since the last flush. Kernel:
+    /// `memcg_vmstats_needs_flush`.
+    pub(crate) fn flush_stats_after(&self, nr_updates: u64) {
+        if self.root().flushes.nr_updates.load(Ordering::Relaxed) > nr_updates {
+            self.flush_stats();
+        }
+    }
+
+    /// Returns the number of updates after which the statistics are flushed without a request; 0 for no such flush.
+    pub(crate) fn max_updates(&self) -> u64 {
+        self.root().flushes.max_updates.load(Ordering::Relaxed)
+    }
+
+    /// Sets the number that [`Lruvec::max_updates`] returns.
+    pub(crate) fn set_max_updates(&self, nr_updates: u64) {
+        self.root().flushes.max_updates.store(nr_updates, Ordering::Relaxed);
+    }
+
+    /// Returns the number of file pages that no folio of this subsystem has.
+    pub(crate) fn other_file_pages(&self) -> u64 {
+        self.other_file_pages.load(Ordering::Relaxed)
+    }
+
+    /// Sets the number that [`Lruvec::other_file_pages`] returns.
+    pub(crate) fn set_other_file_pages(&self, nr_pages: u64) {
+        self.other_file_pages.store(nr_pages, Ordering::Relaxed);
+    }
+
     /// Returns whether refaults made anonymous pages active since the last call of [`Lruvec::snapshot_refaults`].
     /// This subsystem has no refaults of file pages.
     pub(crate) fn has_new_refaults(&self) -> bool {
-        self.stat(LruvecStat::ActivateAnon) != self.refaults.load(Ordering::Relaxed)
+        self.activate_anon_state() != self.refaults.load(Ordering::Relaxed)
     }
 
     /// Stores the present value of [`LruvecStat::ActivateAnon`]. Kernel: `snapshot_refaults`.
     pub(crate) fn snapshot_refaults(&self) {
-        self.refaults.store(self.stat(LruvecStat::ActivateAnon), Ordering::Relaxed);
+        self.refaults.store(self.activate_anon_state(), Ordering::Relaxed);
     }
 
     /// Returns the memcg at which the last partial walk over the tree ended, or 0. The next partial walk starts with
@@ -270,10 +438,12 @@ impl Lruvec {
 
     /// Adds pages to a counter of this lruvec and of all its ancestors.
     pub(crate) fn count(&self, stat: LruvecStat, nr_pages: u32) {
+        self.before_update();
         self.stats_local[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
         self.chain().for_each(|lruvec| {
             lruvec.stats[stat as usize].fetch_add(nr_pages.into(), Ordering::Relaxed);
         });
+        self.after_update(nr_pages.into());
     }
 
     /// Returns a counter in pages, including the pages of descendants.
@@ -286,11 +456,15 @@ impl Lruvec {
         self.stats_local[stat as usize].load(Ordering::Relaxed)
     }
 
-    /// Adds the cost of a reclaim of one type to this lruvec and all its ancestors. Kernel: `lru_note_cost`
-    /// (mm/swap.c).
+    /// Adds the cost of a reclaim of one type to this lruvec and all its ancestors. A cost of 0 changes nothing.
+    /// Kernel: `lru_note_cost` (mm/swap.c).
     pub fn note_cost(&self, ty: LruType, nr_pages: u32) {
+        if nr_pages == 0 {
+            return;
+        }
         for lruvec in self.chain() {
-            let all_pages = LruList::EVICTABLE.map(|list| lruvec.lru_pages(list)).iter().sum::<u64>();
+            let list_pages = LruList::EVICTABLE.map(|list| lruvec.page_state(list));
+            let all_pages = list_pages.iter().sum::<u64>() + lruvec.other_file_pages();
             let mut cost = lruvec.cost.lock();
             match ty {
                 LruType::Anon => cost.anon_pages += u64::from(nr_pages),
@@ -306,6 +480,10 @@ impl Lruvec {
     /// Returns the recent costs of reclaim for both types.
     pub fn cost(&self) -> LruCost {
         *self.cost.lock()
+    }
+
+    fn root(&self) -> &Self {
+        self.chain().last().expect("a chain starts with its own lruvec")
     }
 
     /// Returns this lruvec and all its ancestors.

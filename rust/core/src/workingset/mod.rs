@@ -11,7 +11,7 @@ pub mod mglru;
 
 use std::ptr;
 
-pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat};
+pub use lruvec::{LruCost, LruList, LruType, Lruvec, LruvecStat, MemcgStatReads};
 pub(crate) use lruvec::{LruHead, LruHeads};
 
 use crate::base::error::Result;
@@ -234,9 +234,11 @@ impl Refault<'_> {
     /// Returns the size of the working set in pages. The classic rule compares the refault distance with this size.
     /// Kernel: `workingset_size`.
     fn workingset_pages(&self, evicted_from: &Lruvec) -> u64 {
-        let file_pages = evicted_from.lru_pages(LruList::ActiveFile) + evicted_from.lru_pages(LruList::InactiveFile);
+        let own_file_pages =
+            evicted_from.page_state(LruList::ActiveFile) + evicted_from.page_state(LruList::InactiveFile);
+        let file_pages = own_file_pages + evicted_from.other_file_pages();
         // If no page can be swapped out, active anonymous pages do not count, because they cannot be evicted.
-        let anon_pages = if self.nr_swap_pages > 0 { evicted_from.lru_pages(LruList::ActiveAnon) } else { 0 };
+        let anon_pages = if self.nr_swap_pages > 0 { evicted_from.page_state(LruList::ActiveAnon) } else { 0 };
         file_pages + anon_pages
     }
 

@@ -215,3 +215,56 @@ fn threads_age_and_count_every_page() {
     assert_eq!(w.nonresident_age(), 4000 + w.stat(ActivateAnon));
     assert_eq!(a.nonresident_age(), 2000 + a.stat_local(ActivateAnon));
 }
+
+#[test]
+fn flushed_statistics_stand_still_until_a_flush() {
+    let root = Lruvec::with_stat_reads(MemcgId(1), 0, None, MemcgStatReads::Flushed);
+    let a = Lruvec::new(MemcgId(2), 0, Some(root.clone()));
+    let read = |lruvec: &Lruvec| (lruvec.page_state(LruList::ActiveAnon), lruvec.lru_pages(LruList::ActiveAnon));
+    a.add_lru_pages(LruList::ActiveAnon, 10);
+    assert_eq!((read(&a), read(&root)), ((0, 10), (0, 10)));
+    a.flush_stats();
+    assert_eq!((read(&a), read(&root)), ((10, 10), (10, 10)));
+    a.add_lru_pages(LruList::ActiveAnon, 5);
+    a.count(LruvecStat::ActivateAnon, 5);
+    assert_eq!((read(&a), read(&root), a.has_new_refaults()), ((10, 15), (10, 15), false));
+    a.flush_stats_after(10);
+    assert_eq!(read(&a), (10, 15), "10 updates are not more than 10");
+    a.flush_stats_after(9);
+    assert_eq!((read(&a), read(&root), a.has_new_refaults()), ((15, 15), (15, 15), true));
+    // With a largest number of updates a flush needs no request.
+    root.set_max_updates(4);
+    a.add_lru_pages(LruList::ActiveAnon, -3);
+    assert_eq!(read(&a), (15, 12));
+    a.add_lru_pages(LruList::ActiveAnon, -1);
+    assert_eq!((read(&a), a.max_updates()), ((11, 11), 4));
+    // A cost is halved while it exceeds a quarter of the flushed sizes.
+    root.set_max_updates(0);
+    a.add_lru_pages(LruList::InactiveAnon, 1000);
+    a.note_cost(LruType::Anon, 8);
+    assert_eq!(a.cost().anon_pages, 4, "8 pages exceed a quarter of 11 pages");
+    a.flush_stats();
+    a.note_cost(LruType::Anon, 8);
+    assert_eq!(a.cost().anon_pages, 12);
+    a.note_cost(LruType::Anon, 0);
+    assert_eq!(a.cost().anon_pages, 12);
+}
+
+#[test]
+fn file_pages_of_the_machine_belong_to_the_working_set() {
+    let lruvec = Lruvec::new(MemcgId(1), 0, None);
+    let rule = Workingset::Classic { bucket_order: 0 };
+    let shadow = rule.evict(FolioFacts { nr_pages: 1, ..FolioFacts::default() }, &lruvec, RefaultLevel::Owner);
+    lruvec.age_nonresident(99);
+    let refault = Refault {
+        nr_pages: 1,
+        shadow,
+        lruvec: &lruvec,
+        evicted_from: Some(&lruvec),
+        nr_swap_pages: 1,
+        context: RefaultContext::Fault,
+    };
+    assert!(!rule.refault(refault).is_recent);
+    lruvec.set_other_file_pages(100);
+    assert!(rule.refault(refault).is_recent, "100 pages were evicted, and 100 file pages are in memory");
+}

@@ -10,7 +10,7 @@ use super::Swap;
 use super::hooks::Hooks;
 use crate::border::buffer::column_of_words;
 use crate::border::errors::Result;
-use crate::border::number::Swappiness;
+use crate::border::number::{Cpu, NrUpdates, RootFilePages, Swappiness};
 use crate::memcg::MemCgroup;
 use crate::slots::args::EntryArg;
 
@@ -18,6 +18,8 @@ getters! {
     Swap(this):
     memcg: Result<MemCgroup> = MemCgroup::root(&this.swap);
     swappiness: Result<u8> = Ok(this.swap.swappiness()?);
+    memcg_flush_updates: Result<u64> = Ok(this.swap.memcg_flush_updates()?);
+    root_file_pages: u64 = this.swap.root_file_pages();
 }
 
 #[pymethods]
@@ -25,6 +27,27 @@ impl Swap {
     #[setter]
     fn set_swappiness(&self, swappiness: Swappiness) -> Result<()> {
         Ok(self.swap.set_swappiness(swappiness.0)?)
+    }
+
+    #[setter]
+    fn set_memcg_flush_updates(&self, nr_updates: NrUpdates) -> Result<()> {
+        Ok(self.swap.set_memcg_flush_updates(nr_updates.0)?)
+    }
+
+    #[setter]
+    fn set_root_file_pages(&self, nr_pages: RootFilePages) {
+        self.swap.set_root_file_pages(nr_pages.0);
+    }
+
+    #[doc = stub!(Swap.mem_cgroup_flush_stats)]
+    fn mem_cgroup_flush_stats(&self) -> Result<()> {
+        Ok(self.swap.mem_cgroup_flush_stats()?)
+    }
+
+    #[doc = stub!(Swap.lru_add_drain)]
+    #[pyo3(signature = (*, cpu = None))]
+    fn lru_add_drain(&self, cpu: Option<Cpu>) -> Result<()> {
+        Ok(self.swap.lru_add_drain(self.cpu(cpu)?)?)
     }
 
     #[doc = stub!(Swap.set_memcg_policy)]
