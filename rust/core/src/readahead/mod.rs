@@ -253,6 +253,11 @@ pub struct VmaReadahead(AtomicU64);
 // Every access is Relaxed, because the word guards no other data. The read and the write of the word are two steps,
 // as in the kernel. When two faults race, the hits of one fault are lost, which only makes a window smaller.
 impl VmaReadahead {
+    /// Makes the state with the value `word`.
+    pub(crate) fn new(word: VmaRaWord) -> Self {
+        Self(AtomicU64::new(word.0))
+    }
+
     /// Returns the current word.
     pub fn word(&self) -> VmaRaWord {
         VmaRaWord(self.0.load(Ordering::Relaxed))
