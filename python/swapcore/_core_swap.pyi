@@ -332,6 +332,12 @@ class Swap:
         Kernel: ``vm.page-cluster``."""
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
+    @property
+    def vma_ra_enabled(self) -> bool:
+        """True if faults on devices that do not rotate read the neighbouring pages of the mapping ahead, False if
+        they read the neighbouring slots; settable. Kernel: ``/sys/kernel/mm/swap/vma_ra_enabled``."""
+    @vma_ra_enabled.setter
+    def vma_ra_enabled(self, is_enabled: bool) -> None: ...
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots, charges the slots and marks the folio dirty; the table entry of each slot
         names the folio and has count 0.

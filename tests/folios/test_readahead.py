@@ -46,3 +46,26 @@ def test_a_child_goes_on_with_the_window_of_its_parent(disk: sc.Swap) -> None:
     read(mm, first, range(64, 72))
     assert disk.stats()["pgmajfault"] == before["pgmajfault"], "the child has read the pages for the parent too"
     disk.check()
+
+
+def cached(swap: sc.Swap, mm: sc.Mm, first: int) -> list[int]:
+    """Returns the swapped-out pages that are in the swap cache."""
+    entries = {page: mm.swap_entry(first + page) for page in range(NR_PAGES)}
+    return [page for page, entry in entries.items() if entry is not None and swap.lookup(entry)["pfn"]]
+
+
+@pytest.mark.parametrize("vma_ra_enabled", [True, False])
+def test_vma_ra_enabled_chooses_the_neighbours_that_are_read_ahead(
+    disk: sc.Swap, vma_ra_enabled: bool
+) -> None:
+    assert disk.vma_ra_enabled
+    disk.vma_ra_enabled = vma_ra_enabled
+    mm, first = swapped(disk)
+    read(mm, first, [32])
+    # Slot 0 has the header, so page 32 is in slot 33. The window of the page starts 3 pages before the page. The
+    # window of the slot is the aligned block of slots from slot 32 to slot 39.
+    window = [29, 30, 31, 33, 34, 35, 36] if vma_ra_enabled else [31, 33, 34, 35, 36, 37, 38]
+    assert cached(disk, mm, first) == window
+    read(mm, first, window)
+    assert disk.stats()["swap_ra_hit"] == 7
+    disk.check()
