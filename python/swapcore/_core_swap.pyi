@@ -55,7 +55,8 @@ class Swap:
         Allocator: ``default_priority`` (``minus_one``, ``descending``), ``rule_u`` (``leave``, ``relocate``),
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
         ``first_search`` (``nonfull``, ``free``), ``hibernation`` (``hint``, ``search``), ``swapin_check``
-        (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``).
+        (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``),
+        ``zswap_shrink_scan`` (``batch``, ``one``).
 
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).

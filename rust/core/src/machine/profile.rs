@@ -2,7 +2,7 @@
 //! the switches their values.
 
 use crate::base::error::Result;
-use crate::base::limits::MEMORY_PAGES_DEFAULT;
+use crate::base::limits::{MEMORY_PAGES_DEFAULT, ZSWAP_SHRINK_BATCH};
 pub use crate::base::profile::Profile;
 use crate::base::profile::switches;
 use crate::base::words::{unknown_name, words};
@@ -34,6 +34,8 @@ switches! {
         /// Permission of large swap-ins after zswap was enabled.
         zswap_large_swapin: ZswapLargeSwapin = ZswapLargeSwapin::UnlessStored,
             V618 | P3 | Series => ZswapLargeSwapin::Never;
+        /// Entries that one attempt to shrink a group examines.
+        zswap_shrink_scan: ZswapShrinkScan = ZswapShrinkScan::Batch, V618 | P3 | Series => ZswapShrinkScan::One;
         /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
@@ -137,6 +139,30 @@ words! {
         /// also when zswap is off again. No fallback is counted. Kernel: up to the merged swap table series, phase IV
         /// (`zswap_never_enabled`).
         Never = "never",
+    }
+}
+
+words! {
+    /// Entries that one attempt to shrink a group in zswap examines.
+    ///
+    /// An attempt that only takes second chances away has failed, and the worker gives up after 16 failures. So with
+    /// `one` a full zswap writes nothing back until the worker ran once for each 16 entries that have their second
+    /// chance.
+    pub enum ZswapShrinkScan: "zswap_shrink_scan" {
+        /// One entry.
+        One = "one",
+        /// Up to 32 entries. Kernel: 7.x.
+        Batch = "batch",
+    }
+}
+
+impl ZswapShrinkScan {
+    /// Returns the number of entries.
+    pub(crate) fn nr_entries(self) -> u64 {
+        match self {
+            Self::One => 1,
+            Self::Batch => ZSWAP_SHRINK_BATCH,
+        }
     }
 }
 

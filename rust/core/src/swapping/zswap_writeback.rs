@@ -3,7 +3,7 @@
 
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
-use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
+use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::{Event, Swap, ZswapShrinker};
@@ -188,7 +188,8 @@ impl Swap {
         done
     }
 
-    /// Writes back up to 32 of the oldest pages of a group, and returns the number of these pages.
+    /// Writes back up to 32 of the oldest pages of a group, or only the oldest page with `zswap_shrink_scan=one`, and
+    /// returns the number of these pages.
     ///
     /// Errors: `NothingToShrink` (ENOENT) when writeback is disabled for the group, the group is removed, or the
     /// group has no pages in zswap; `NoneWritten` (EAGAIN) when the group has pages and no page was written. Kernel:
@@ -201,7 +202,7 @@ impl Swap {
         if is_dead || !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
             return Err(SwapError::NothingToShrink);
         }
-        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, AtFault::GoOn, cpu) {
+        match self.shrink_entries(key, self.switches.zswap_shrink_scan.nr_entries(), AtFault::GoOn, cpu) {
             0 => Err(SwapError::NoneWritten),
             nr => Ok(nr),
         }
@@ -220,7 +221,8 @@ impl Swap {
             if done.written_bytes < nr_bytes && self.is_zswap_writeback_enabled(group) {
                 let (key, left_bytes) = (group.map(MemCgroup::css), nr_bytes - done.written_bytes);
                 let how = (AtFault::GoOn, WritebackReason::Proactive);
-                let turn = self.shrink_up_to(key, ZSWAP_SHRINK_BATCH, left_bytes, how, cpu);
+                let nr = self.switches.zswap_shrink_scan.nr_entries();
+                let turn = self.shrink_up_to(key, nr, left_bytes, how, cpu);
                 done.nr_written_pages += turn.nr_written_pages;
                 done.written_bytes += turn.written_bytes;
                 done.nr_second_chances += turn.nr_second_chances;

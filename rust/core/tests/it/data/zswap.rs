@@ -283,6 +283,27 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     m.end(entries.into_iter().zip(0..), text);
 }
 
+/// The values are those of Linux 6.18.44.
+#[test]
+fn with_one_entry_an_attempt_the_worker_needs_a_run_for_each_16_second_chances() {
+    let zswap = Some(ZswapOptions::default());
+    let config = Config { zswap, memcg: Some(Hierarchy::V1), memory_pages: 1 << 14, ..Config::new(1, Profile::V618) };
+    let m = machine_with(config);
+    let a = m.group(CssId::ROOT, "a");
+    let mut entries: Vec<_> = (0..64).map(|tag| m.out(&text(tag), a)).collect();
+    m.options(|options| options.max_pool_percent = 0);
+    for refused in 1..=6 {
+        entries.push(m.out(&text(63 + refused), a));
+        let written = if refused < 5 { 0 } else { 64 };
+        assert_eq!(
+            m.stats(["pool_limit_hit", "written_back_pages", "zswpwb", "stored_pages", "pswpout"]),
+            [refused, written, written, 64 - written, refused + written],
+            "store {refused} is refused"
+        );
+    }
+    m.end(entries.into_iter().zip(0..), text);
+}
+
 /// WB1 to WB5 are the steps of a writeback in docs/steps.md.
 #[test]
 fn each_step_of_a_writeback_may_fail_and_loses_nothing() {
