@@ -56,7 +56,7 @@ class Swap:
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
         ``first_search`` (``nonfull``, ``free``), ``hibernation`` (``hint``, ``search``), ``swapin_check``
         (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``),
-        ``zswap_shrink_scan`` (``batch``, ``one``).
+        ``zswap_shrink_scan`` (``batch``, ``one``), ``zswap_written`` (``dropped``, ``cached``).
 
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).

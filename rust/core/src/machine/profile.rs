@@ -36,6 +36,8 @@ switches! {
             V618 | P3 | Series => ZswapLargeSwapin::Never;
         /// Entries that one attempt to shrink a group examines.
         zswap_shrink_scan: ZswapShrinkScan = ZswapShrinkScan::Batch, V618 | P3 | Series => ZswapShrinkScan::One;
+        /// The folio of a writeback from zswap, after its write.
+        zswap_written: ZswapWritten = ZswapWritten::Dropped, V618 | P3 | Series => ZswapWritten::Cached;
         /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
@@ -163,6 +165,17 @@ impl ZswapShrinkScan {
             Self::One => 1,
             Self::Batch => ZSWAP_SHRINK_BATCH,
         }
+    }
+}
+
+words! {
+    /// The folio of a writeback from zswap, after its write.
+    pub enum ZswapWritten: "zswap_written" {
+        /// The folio stays in the swap cache, charged to its group, until reclaim frees the folio. A folio that the
+        /// refault does not make active moves to the tail of the inactive list.
+        Cached = "cached",
+        /// The folio is removed from the swap cache and freed. Kernel: 7.x.
+        Dropped = "dropped",
     }
 }
 

@@ -5,7 +5,8 @@ use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
 use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
-use crate::folio::{FolioFlags, LockedFolio};
+use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::machine::profile::ZswapWritten;
 use crate::machine::{Event, Swap, ZswapShrinker};
 use crate::memcg::{MemCgroup, MemcgStat};
 use crate::slots::owner::CacheExit;
@@ -45,7 +46,8 @@ pub struct ZswapShrunk {
 
 impl Swap {
     /// Writes the page of one slot back from zswap to a device. The page is written to the slot itself or, if the
-    /// slot is virtual, to a real slot that becomes the backing of the virtual slot.
+    /// slot is virtual, to a real slot that becomes the backing of the virtual slot. With `zswap_written=cached` the
+    /// page stays in the swap cache.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when another thread loads the page; `NotInUse` (ENOENT) when the slot was
     /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when no folio is free;
@@ -90,10 +92,17 @@ impl Swap {
         };
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // The folio is removed from the cache, because it was inserted only for the writeback. If another thread
-        // holds the folio lock or a reference, the folio stays in the cache. The code does not wait for the lock,
-        // because its caller may hold the lock of another folio: a store into a full zswap writes back other pages.
-        // Kernel: dropbehind.
+        if self.switches.zswap_written == ZswapWritten::Dropped {
+            self.drop_written(folio, cpu)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the folio of a writeback from the cache, because the folio was inserted only for the writeback. If
+    /// another thread holds the folio lock or a reference, the folio stays in the cache. The function does not wait
+    /// for the lock, because its caller may hold the lock of another folio: a store into a full zswap writes back
+    /// other pages. Kernel: dropbehind.
+    fn drop_written(&self, folio: FolioRef<'_>, cpu: CpuId) -> Result<()> {
         if let Some(locked) = folio.folio().try_lock() {
             locked.clear(FolioFlags::RECLAIM);
             if self.drop_clean(&locked, self.refault_level(None), cpu)? {
@@ -101,7 +110,7 @@ impl Swap {
                 folio.into_raw();
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Runs steps WB2 to WB5 on a locked folio. These steps load the page into the folio and free the zswap entry.
