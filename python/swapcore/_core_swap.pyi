@@ -56,7 +56,8 @@ class Swap:
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
         ``first_search`` (``nonfull``, ``free``), ``hibernation`` (``hint``, ``search``), ``swapin_check``
         (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``),
-        ``zswap_shrink_scan`` (``batch``, ``one``), ``zswap_written`` (``dropped``, ``cached``).
+        ``zswap_shrink_scan`` (``batch``, ``one``), ``zswap_written`` (``dropped``, ``cached``),
+        ``never_mapped_dirty`` (``written``, ``kept``).
 
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).

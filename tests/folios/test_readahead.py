@@ -69,3 +69,27 @@ def test_vma_ra_enabled_chooses_the_neighbours_that_are_read_ahead(
     read(mm, first, window)
     assert disk.stats()["swap_ra_hit"] == 7
     disk.check()
+
+
+@pytest.mark.parametrize("word", ["written", "kept"])
+def test_a_page_that_was_read_ahead_from_zswap_and_never_used(tmp_path: Path, word: str) -> None:
+    swap = sc.Swap(profile="v618", memcg="v1", zswap="lz4", switches={"never_mapped_dirty": word})
+    swap.swapon(sc.File.create(tmp_path / "swap", "16M", is_block_device=True))
+    group = swap.memcg.create("a")
+    mm = swap.mm(group)
+    first = mm.mmap(64)
+    for page in range(64):
+        mm.write((first + page) * PAGE, b"page %3d" % page)
+    mm.pageout(first, 64)
+    read(mm, first, [32])
+    # zswap keeps no copy of a page that was read, so the seven pages that were read ahead are dirty.
+    assert (swap.stats()["swap_ra"], swap.zswap.stats()["stored_pages"]) == (7, 56)
+    group.write("memory.force_empty", 0)
+    nr_kept = 7 if word == "kept" else 0
+    assert swap.stats()["nr_swapcached"] == nr_kept
+    assert swap.zswap.stats()["stored_pages"] == 64 - nr_kept
+    read(mm, first, range(64))
+    group.write("memory.force_empty", 0)
+    assert swap.stats()["nr_swapcached"] == 0, "a page that was used is reclaimed"
+    read(mm, first, range(64))
+    swap.check()

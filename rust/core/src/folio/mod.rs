@@ -61,6 +61,9 @@ bitflags::bitflags! {
         const UNEVICTABLE = 1 << 14;
         /// No group is charged for the folio's slots, because the slots were allocated without a folio. Kernel: none.
         const SWAP_UNCHARGED = 1 << 15;
+        /// A handle mapped the folio and unmapped it while the folio was in the swap cache. The reverse map says the
+        /// same of a folio that a page table or a file mapped. Kernel: `folio_test_anon`.
+        const WAS_MAPPED = 1 << 16;
         /// The folio was read ahead and has not been used yet. `RECLAIM` is the same bit.
         const READAHEAD = 1 << 7;
     }

@@ -38,6 +38,8 @@ switches! {
         zswap_shrink_scan: ZswapShrinkScan = ZswapShrinkScan::Batch, V618 | P3 | Series => ZswapShrinkScan::One;
         /// The folio of a writeback from zswap, after its write.
         zswap_written: ZswapWritten = ZswapWritten::Dropped, V618 | P3 | Series => ZswapWritten::Cached;
+        /// Reclaim of a dirty folio in the swap cache that was never mapped.
+        never_mapped_dirty: NeverMappedDirty = NeverMappedDirty::Written, V618 => NeverMappedDirty::Kept;
         /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
@@ -176,6 +178,19 @@ words! {
         Cached = "cached",
         /// The folio is removed from the swap cache and freed. Kernel: 7.x.
         Dropped = "dropped",
+    }
+}
+
+words! {
+    /// Reclaim of a dirty folio in the swap cache that was never mapped: a page that was read ahead from zswap, which
+    /// keeps no copy of a page that was read, or a page whose writeback from zswap failed.
+    pub enum NeverMappedDirty: "never_mapped_dirty" {
+        /// The folio is written as any other dirty folio.
+        Written = "written",
+        /// Reclaim makes the folio active, so the folio stays in memory until a fault maps the folio, its slot is freed
+        /// or the device is turned off. This is a defect of the kernel, whose reclaim writes anonymous folios and
+        /// folios of files in memory, and such a folio is neither. Kernel: 6.18.
+        Kept = "kept",
     }
 }
 

@@ -4,6 +4,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
+use crate::machine::profile::NeverMappedDirty;
 use crate::reclaim::pageout::SwapOutDecision;
 use crate::workingset::{LruvecStat, RefaultLevel};
 
@@ -100,6 +101,11 @@ impl Swap {
     }
 }
 
+/// Returns whether no page table, file or handle ever mapped the folio.
+fn is_never_mapped(locked: &LockedFolio<'_>) -> bool {
+    !locked.is_mapped() && !locked.has_rmap() && !locked.has(FolioFlags::WAS_MAPPED)
+}
+
 impl<'s> FolioListScan<'s, '_> {
     /// Scans one folio and applies the result to the folio.
     fn at(&mut self, folio: &FolioRef<'s>) -> Fate {
@@ -179,6 +185,9 @@ impl<'s> FolioListScan<'s, '_> {
         }
         let nr_pages = u64::from(locked.nr_pages());
         let was_dirty = locked.has(FolioFlags::DIRTY);
+        if was_dirty && self.swap.switches.never_mapped_dirty == NeverMappedDirty::Kept && is_never_mapped(locked) {
+            return Err((locked.busy(), Fate::Activate));
+        }
         let (locked, result) =
             self.swap.pageout(rest.take().expect("locked by the caller"), self.how.level, self.how.cpu);
         let is_written = was_dirty && locked.as_ref().is_none_or(|locked| !locked.has(FolioFlags::DIRTY));

@@ -281,6 +281,9 @@ impl Swap {
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
+        if folio.has(FolioFlags::SWAPCACHE) {
+            folio.set(FolioFlags::WAS_MAPPED);
+        }
         folio.remove_mappings(pages.len() as u32);
         self.free_folio_and_swap_cache(&folio, cpu)
     }
