@@ -7,6 +7,7 @@ pub use crate::base::profile::Profile;
 use crate::base::profile::switches;
 use crate::base::words::{unknown_name, words};
 use crate::cluster::FreeOrder;
+use crate::machine::Writeback;
 use crate::memcg::{Hierarchy, MemcgSwitches};
 use crate::zswap::ZswapOptions;
 
@@ -240,6 +241,8 @@ pub struct Config {
     pub switches: Switches,
     /// Time at which queued work runs.
     pub workers: Workers,
+    /// Time at which a write to a device is over.
+    pub writeback: Writeback,
     /// Number of pages in the memory that all folios share.
     pub memory_pages: u64,
     /// The hierarchy of the memory controller. `None` disables memcg.
@@ -264,6 +267,7 @@ impl Config {
             profile,
             switches,
             workers,
+            writeback: Writeback::default(),
             memory_pages: MEMORY_PAGES_DEFAULT,
             memcg: None,
             workingset: "classic".into(),

@@ -169,7 +169,7 @@ impl Shmem {
         let is_unchanged = || self.entry(index) == Ok(ShmemEntry::Swap { entry, order });
         let found = found_folio(&self.swap, found, is_unchanged, faulting, cpu)?;
         let Some((folio, _)) = found else { return Ok(()) };
-        let locked = folio.folio().lock_for_io()?;
+        let locked = self.swap.lock_written(folio.folio(), cpu)?;
         if !folio.covers(entry) || !is_unchanged() {
             // Another thread has changed the entry or the slots of the folio. If no slot of the folio has references,
             // the slots are freed here. Kernel: reclaim frees such slots later.
@@ -288,6 +288,8 @@ impl Shmem {
                 folio.into_raw();
                 Ok(())
             }
+            // The write is queued.
+            (Some(_), Ok(())) => Ok(()),
             // The folio stays in the swap cache, where the next lookup finds it.
             (Some(locked), result) => Err(result.err().unwrap_or_else(|| locked.busy())),
         }

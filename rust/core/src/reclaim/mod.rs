@@ -12,6 +12,7 @@ mod folio_list;
 mod generations;
 pub(crate) mod pageout;
 mod reparent;
+mod writeback;
 
 use std::sync::Arc;
 

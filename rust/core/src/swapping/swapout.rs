@@ -22,6 +22,14 @@ pub struct KeptFolio<'a> {
     pub error: SwapError,
 }
 
+/// The state of a folio that was swapped out.
+enum OutAs {
+    /// The memory of the folio was freed.
+    Freed,
+    /// The folio is under writeback in the swap cache, because its write is queued.
+    Queued,
+}
+
 impl Swap {
     /// Allocates a dirty folio of zeros, which the caller can map. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
     /// fault.
@@ -131,7 +139,8 @@ impl Swap {
     }
 
     /// Swaps out a folio that only the caller maps: allocates slots, unmaps the folio, writes the folio, and frees
-    /// the folio's memory.
+    /// the folio's memory. If the write is queued, the folio stays in the swap cache and reclaim frees its memory after
+    /// the write.
     ///
     /// The caller gets one reference to the slot of each mapped page. The returned entry belongs to the folio's first
     /// page. An error gives the folio back, mapped and resident. If slots were allocated before the error, the folio
@@ -145,20 +154,21 @@ impl Swap {
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
         self.end_operation(active);
         match result {
-            Ok(entry) => {
+            Ok((entry, OutAs::Freed)) => {
                 // `into_raw` ends the handle without dropping a reference, because `pageout` dropped the caller's
                 // reference when it freed the folio.
                 folio.into_raw();
                 Ok(entry)
             }
+            Ok((entry, OutAs::Queued)) => Ok(entry),
             Err(error) => Err(KeptFolio { folio: MappedFolio::from_parts(folio, pages), error }),
         }
     }
 
-    fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
+    fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<(SwpEntry, OutAs)> {
         check_home(folio.folio(), self.memory_of_folios())?;
         let wish = self.ask_swap_policy(folio);
-        let locked = folio.folio().lock_for_io()?;
+        let locked = self.lock_written(folio.folio(), cpu)?;
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
         if is_new && let Err(error) = self.add_to_swap_as(&locked, &wish, cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
@@ -171,7 +181,8 @@ impl Swap {
         self.on_cpu(cpu)?.dup_locked(&locked, pages.clone())?;
         locked.remove_mappings(pages.len() as u32);
         match self.pageout(locked, self.refault_level(None), cpu) {
-            (None, _) => Ok(entry),
+            (None, _) => Ok((entry, OutAs::Freed)),
+            (Some(_), Ok(())) => Ok((entry, OutAs::Queued)),
             (Some(locked), result) => {
                 if result.as_ref().is_err_and(SwapError::is_write_refused) {
                     set_active(&locked, true);

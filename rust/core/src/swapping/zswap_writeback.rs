@@ -5,8 +5,9 @@ use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
 use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
-use crate::folio::{FolioFlags, FolioRef, LockedFolio};
+use crate::folio::{FolioFlags, LockedFolio};
 use crate::machine::profile::ZswapWritten;
+use crate::machine::writeback::AfterWrite;
 use crate::machine::{Event, Swap, ZswapShrinker};
 use crate::memcg::{MemCgroup, MemcgStat};
 use crate::slots::owner::CacheExit;
@@ -90,27 +91,21 @@ impl Swap {
                 return Err(error);
             }
         };
+        let then = match self.switches.zswap_written {
+            ZswapWritten::Dropped => AfterWrite::Drop,
+            ZswapWritten::Cached => AfterWrite::Keep,
+        };
+        if self.is_write_queued(real, cpu) {
+            self.queue_write(&locked, real, then, cpu);
+            self.zswap().count(ZswapStat::WrittenBackPages);
+            return Ok(bytes);
+        }
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        if self.switches.zswap_written == ZswapWritten::Dropped {
+        if then == AfterWrite::Drop {
             self.drop_written(folio, cpu)?;
         }
         Ok(bytes)
-    }
-
-    /// Removes the folio of a writeback from the cache, because the folio was inserted only for the writeback. If
-    /// another thread holds the folio lock or a reference, the folio stays in the cache. The function does not wait
-    /// for the lock, because its caller may hold the lock of another folio: a store into a full zswap writes back
-    /// other pages. Kernel: dropbehind.
-    fn drop_written(&self, folio: FolioRef<'_>, cpu: CpuId) -> Result<()> {
-        if let Some(locked) = folio.folio().try_lock() {
-            locked.clear(FolioFlags::RECLAIM);
-            if self.drop_clean(&locked, self.refault_level(None), cpu)? {
-                locked.keep();
-                folio.into_raw();
-            }
-        }
-        Ok(())
     }
 
     /// Runs steps WB2 to WB5 on a locked folio. These steps load the page into the folio and free the zswap entry.
