@@ -59,7 +59,6 @@ impl<'a> OnCpu<'a> {
         }
         let (first, nr_pages, nr_part) = (folio.entry(), folio.nr_pages(), order.nr_pages());
         let starts = (0..nr_pages).step_by(nr_part as usize);
-        let nr_counted = i64::from(folio.mapcount().min(nr_pages));
         // The loop starts with the last part, so that the folio is shrunk last. Until then, the table entries that
         // are not yet replaced name the whole folio by the frame number of its head page, which belongs to the first
         // part.
@@ -76,10 +75,6 @@ impl<'a> OnCpu<'a> {
             }
         }
         drop(at);
-        // Each part counts its own mappings, so the sum over the parts can be smaller than the number for the whole
-        // folio, which counts a page once for each address space that maps the page.
-        let nr_mapped = |page| i64::from(folio.at(page).mapcount().min(nr_part));
-        folio.count_anon(starts.clone().map(nr_mapped).sum::<i64>() - nr_counted);
         folio.lru_add_parts(starts.clone().skip(1).map(|page| folio.at(page)));
         starts.clone().for_each(|page| {
             let part = folio.at(page);

@@ -354,30 +354,11 @@ impl Folio<'_> {
         let nr_pages = sign * i64::from(self.nr_pages());
         if self.file_mapping() != 0 {
             group.count(MemcgStat::Shmem, nr_pages);
-        } else if self.order() == Order::MAX {
-            group.count(MemcgStat::AnonThp, nr_pages);
+            return;
         }
-    }
-
-    /// Counts that the number of the folio's mappings changed from `old` to `new`, in the statistic of mapped
-    /// anonymous pages. Kernel: `NR_ANON_MAPPED` in `__folio_add_rmap` and `__folio_remove_rmap`; differs: the count
-    /// of mappings is one number for all pages of the folio, so a folio with at least as many mappings as pages counts
-    /// as mapped as a whole.
-    #[inline]
-    pub(super) fn count_mapped(self, old: u32, new: u32) {
-        let nr_pages = self.nr_pages();
-        self.count_anon(i64::from(new.min(nr_pages)) - i64::from(old.min(nr_pages)));
-    }
-
-    /// Adds `delta_pages` to the statistic of mapped anonymous pages of the folio's group, unless the folio belongs to
-    /// a file.
-    #[inline]
-    pub(crate) fn count_anon(self, delta_pages: i64) {
-        if delta_pages != 0
-            && let (Some(css), Some(groups)) = (self.css(), &self.memory.memcg)
-            && self.file_mapping() == 0
-        {
-            groups.get(css).count(MemcgStat::Anon, delta_pages);
+        group.count(MemcgStat::Anon, nr_pages);
+        if self.order() == Order::MAX {
+            group.count(MemcgStat::AnonThp, nr_pages);
         }
     }
 
@@ -387,7 +368,6 @@ impl Folio<'_> {
         debug_assert_eq!(self.css(), None, "a folio is charged once");
         self.set_css(group.css());
         self.count_memory(group, 1);
-        self.count_mapped(0, self.mapcount());
         group.count(MemcgStat::PgPgIn, 1);
     }
 
@@ -397,7 +377,6 @@ impl Folio<'_> {
         if let Some(css) = self.css() {
             let group = groups.get(css);
             self.count_memory(group, -1);
-            self.count_mapped(self.mapcount(), 0);
             group.count(MemcgStat::PgPgOut, 1);
             self.set_css(CssId::default());
         }
@@ -406,15 +385,10 @@ impl Folio<'_> {
     /// Binds a locked folio to `to`, the parent of its group `from`. Charges do not change. Kernel:
     /// `memcg_reparent_objcgs` for one folio.
     pub(crate) fn rebind(self, groups: &MemCgroups, from: &MemCgroup, to: &MemCgroup) {
-        // The count of mappings is read once, because it may change at any time, and both groups must count the same
-        // pages.
-        let nr_mapped = self.mapcount();
         self.count_memory(from, -1);
-        self.count_mapped(nr_mapped, 0);
         groups.css_get(to, 1);
         self.set_css(to.css());
         self.count_memory(to, 1);
-        self.count_mapped(0, nr_mapped);
         groups.css_put(from, 1);
     }
 
@@ -430,8 +404,6 @@ impl Folio<'_> {
 
     /// Takes over the charge of the frozen folio `old`, which this folio replaces. Kernel: `mem_cgroup_migrate`.
     pub(super) fn take_charge(self, old: Self) {
-        // The caller maps this folio in place of the old folio afterwards.
-        old.count_mapped(old.mapcount(), 0);
         self.set_css(old.css().unwrap_or_default());
         old.set_css(CssId::default());
     }

@@ -252,8 +252,7 @@ impl<'a> Folio<'a> {
     pub(crate) fn add_mappings(self, nr: u32) {
         self.add_refs(nr);
         // Relaxed: see `mapcount`.
-        let old = self.memory.header(self.pfn).mapcount.fetch_add(nr, Ordering::Relaxed);
-        self.count_mapped(old, old + nr);
+        self.memory.header(self.pfn).mapcount.fetch_add(nr, Ordering::Relaxed);
     }
 
     /// Removes `nr` mappings and drops their references. The caller holds a further reference.
@@ -261,7 +260,6 @@ impl<'a> Folio<'a> {
         // Relaxed: see `mapcount`.
         let old = self.memory.header(self.pfn).mapcount.fetch_sub(nr, Ordering::Relaxed);
         debug_assert!(old >= nr, "{nr} mappings removed, but only {old} exist");
-        self.count_mapped(old, old - nr);
         self.put_refs(nr);
     }
 

@@ -23,13 +23,13 @@ pub enum MemcgStat {
     Swap,
     /// Number of charged pages that are in the swap cache. Kernel: `NR_SWAPCACHE`.
     Swapcached,
-    /// Number of charged pages of anonymous folios that are mapped. Kernel: `NR_ANON_MAPPED`.
+    /// Number of charged pages of anonymous folios, mapped or not. Kernel: `NR_ANON_MAPPED`, which counts mapped
+    /// pages only.
     Anon,
     /// Number of charged pages of files in memory. Kernel: `NR_SHMEM`, and `NR_FILE_PAGES` because there are no other
     /// files.
     Shmem,
-    /// Number of charged pages of anonymous folios of [`Order::MAX`](crate::base::types::Order::MAX). Kernel:
-    /// `NR_ANON_THPS`.
+    /// The part of `Anon` in folios of [`Order::MAX`](crate::base::types::Order::MAX). Kernel: `NR_ANON_THPS`.
     AnonThp,
     /// Pages read from a storage. Kernel: `PSWPIN`.
     PswpIn,
