@@ -363,8 +363,8 @@ class ZswapHandle:
         EINVAL, the slot is of a ghost without a virtual table; `SwapIOError`, the data is damaged, or the
         write failed and the page is in memory, dirty. Kernel: `zswap_writeback_entry`."""
     def shrink(self, *, memcg: MemCgroup | None = None, cpu: int | None = None) -> int:
-        """Writes up to 32 of the coldest pages of a group (None: root) to devices; returns the number of
-        written pages.
+        """Writes up to 32 of the coldest pages of a group (None: root) to devices, or only the coldest page with
+        the switch ``zswap_shrink_scan=one``; returns the number of written pages.
 
         Errors: EAGAIN, every write failed; ENOENT, the group has no page in zswap, or is not allowed to write
         back. Kernel: `shrink_memcg`."""

@@ -24,7 +24,9 @@ class Swap:
     ``v1`` or ``disabled``. ``zswap`` is the name of a compressor, a `swapcore.Zswap`, or None; with None,
     zswap is off until `ZswapHandle.enabled` is set. ``virtual`` turns on a hidden ghost with a virtual table,
     in front of all devices that come later; the value is its size, a text with a unit or a number of bytes,
-    or True for 2**32 - 1 slots, as many as a device can have.
+    or True for 2**32 - 1 slots, as many as a device can have. ``writeback`` is ``sync`` (a write to a device is
+    over when the call returns) or ``queued`` (a write to a device that is not as fast as memory is over when
+    `complete_writeback` ends it; until then its folio is in the swap cache under writeback).
 
     ``with Swap() as swap`` removes the hooks at its end and turns each device off that no slot in use keeps
     on; the other devices stay on without an error, because only the holder of a slot can read its page back.
@@ -38,8 +40,8 @@ class Swap:
     def __new__(
         cls, *, nr_cpus: int = 1, profile: str = "newest", workers: str = "inline",
         switches: dict[str, str] | None = None, memory_pages: int = 4194304, workingset: str = "classic",
-        memcg: str = "v2", zswap: str | ZswapOptions | None = None,
-        virtual: bool | str | int | None = None
+        memcg: str = "v2", zswap: str | ZswapOptions | None = None, virtual: bool | str | int | None = None,
+        writeback: str = "sync"
     ) -> Swap: ...
     def __enter__(self) -> Swap: ...
     def __exit__(self, kind: object, value: object, traceback: object) -> None: ...
@@ -57,7 +59,9 @@ class Swap:
         ``sync_discard`` (``avail``, ``active``), ``free_order`` (``ascending``, ``columns``),
         ``first_search`` (``nonfull``, ``free``), ``hibernation`` (``hint``, ``search``), ``swapin_check``
         (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``),
-        ``sync_swapin`` (``always``, ``unshared``).
+        ``sync_swapin`` (``always``, ``unshared``),
+        ``zswap_shrink_scan`` (``batch``, ``one``), ``zswap_written`` (``dropped``, ``cached``),
+        ``never_mapped_dirty`` (``written``, ``kept``).
 
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
@@ -150,6 +154,20 @@ class Swap:
         and clusters.
 
         Releases the GIL."""
+
+    @property
+    def nr_queued_writes(self) -> int:
+        """Number of queued writes that are not over; 0 with ``writeback="sync"``. Kernel: ``nr_writeback``; differs:
+        folios, not pages."""
+    def complete_writeback(self, nr: int | None = None, *, cpu: int | None = None) -> int:
+        """Ends the ``nr`` oldest queued writes (None: all), each after its data is on the device; returns the number
+        of writes that ended.
+
+        A folio whose write failed is dirty again and stays in the swap cache; ``write_errors`` of `stats` counts the
+        failure. Reclaim that needs a folio under writeback, a swapoff, and a swap-out of the folio end the writes up
+        to that folio themselves. A thread that calls this method in a loop stands for the device's interrupts.
+        Errors: EINVAL, a number is out of range. Releases the GIL. Kernel: `end_swap_bio_write`; differs: writes end
+        in their order."""
 
     # Slots.
 
@@ -342,6 +360,12 @@ class Swap:
         Kernel: ``vm.page-cluster``."""
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
+    @property
+    def vma_ra_enabled(self) -> bool:
+        """True if faults on devices that do not rotate read the neighbouring pages of the mapping ahead, False if
+        they read the neighbouring slots; settable. Kernel: ``/sys/kernel/mm/swap/vma_ra_enabled``."""
+    @vma_ra_enabled.setter
+    def vma_ra_enabled(self, is_enabled: bool) -> None: ...
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots, charges the slots and marks the folio dirty; the table entry of each slot
         names the folio and has count 0.

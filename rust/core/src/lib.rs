@@ -86,7 +86,7 @@ pub use handles::folio::{FolioHandle, FolioViewHandle};
 pub use lifecycle::resize::Resize;
 pub use machine::device::SwapDevice;
 pub use machine::profile::{Profile, Switches};
-pub use machine::{Config, OnCpu, Swap, Workers};
+pub use machine::{Config, OnCpu, Swap, Workers, Writeback};
 pub use mm::Mm;
 pub use storage::spec::{DeviceSpec, Discard, GhostSpec, Visibility};
 pub use swapping::move_backing::Moved;

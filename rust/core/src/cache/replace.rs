@@ -130,7 +130,9 @@ impl Swap {
         let nr_mapped =
             |part: Range<u32>| pages.end.clamp(part.start, part.end) - pages.start.clamp(part.start, part.end);
         let old_order = folio.order();
-        let locked = folio.folio().lock_for_io();
+        // A folio whose write is queued stays as it is, because only the folders above this one end such a write.
+        let is_queued = self.writes.nr_writes() > 0 && folio.has(FolioFlags::WRITEBACK);
+        let locked = if is_queued { Err(folio.busy()) } else { folio.folio().lock_for_io() };
         let split = locked.and_then(|locked| self.on_cpu(cpu)?.split_locked(&locked, order, nr_mapped));
         self.count_split(old_order, split, cpu)
     }

@@ -15,7 +15,8 @@ use crate::base::zero::is_zero_filled;
 use crate::datapath::zswap_store::ZswapStore;
 use crate::folio::{Folio, FolioFlags, LockedFolio};
 use crate::machine::device::SwpFlags;
-use crate::machine::{Event, OnCpu, OrderEvent, Swap};
+use crate::machine::writeback::{AfterWrite, QueuedWrite};
+use crate::machine::{Event, OnCpu, OrderEvent, Swap, Writeback};
 use crate::memcg::MemcgStat;
 use crate::slots::FolioSlots;
 use crate::table::{Backing, Stored, SwapTableEntry, VirtualWord};
@@ -31,6 +32,8 @@ pub(crate) enum Writeout {
     Zswap,
     /// A device stored the folio. The folio is clean.
     Written,
+    /// The write of the folio is queued. The folio is clean and under writeback.
+    Queued,
 }
 
 impl Swap {
@@ -97,6 +100,10 @@ impl Swap {
     fn write_to_storage<'f>(&self, locked: LockedFolio<'f>, cpu: CpuId) -> (LockedFolio<'f>, Result<Writeout>) {
         let folio = locked.folio();
         match self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.realloc_locked(&locked)) {
+            Ok(real) if self.is_write_queued(real, cpu) => {
+                self.queue_write(&locked, real, AfterWrite::Keep, cpu);
+                (locked, Ok(Writeout::Queued))
+            }
             Ok(real) => {
                 let result = self.write_and_unlock(locked, real, cpu);
                 (folio.lock(), result.map(|()| Writeout::Written))
@@ -119,6 +126,43 @@ impl Swap {
         // cache.
         drop(locked);
         let result = self.transfer_out(folio, real, cpu);
+        if result.is_ok() {
+            self.count_write(folio, cpu)?;
+        }
+        self.finish_write(folio, result)
+    }
+
+    /// Returns whether a write to a real slot is queued: queued writes are on, and the device is not as fast as
+    /// memory. Kernel: `swap_writepage_bdev_async` instead of `swap_writepage_bdev_sync`.
+    pub(crate) fn is_write_queued(&self, real: SwpEntry, cpu: CpuId) -> bool {
+        if self.writes.mode == Writeback::Sync {
+            return false;
+        }
+        let device = self.on_cpu(cpu).and_then(|mut on_cpu| on_cpu.device_of(real));
+        device.is_ok_and(|device| !device.has(SwpFlags::SYNCHRONOUS_IO))
+    }
+
+    /// Queues the write of a locked cached folio to the real slots from `real` on. The folio is under writeback from
+    /// this call on, and the write counts from this call on, as in the kernel.
+    pub(crate) fn queue_write(&self, locked: &LockedFolio<'_>, real: SwpEntry, then: AfterWrite, cpu: CpuId) {
+        locked.set(FolioFlags::WRITEBACK);
+        // The result is ignored, because the function fails only for an unknown CPU, and the caller has used this CPU.
+        let _ = self.count_write(locked.folio(), cpu);
+        self.writes.push_write(QueuedWrite { pfn: locked.pfn(), real, then });
+    }
+
+    /// Writes the folio of a queued write, and ends its writeback. A folio whose write fails is dirty. Errors: `BadCpu`
+    /// (EINVAL).
+    pub(crate) fn end_write(&self, folio: Folio<'_>, real: SwpEntry, cpu: CpuId) -> Result<()> {
+        let result = self.transfer_out(folio, real, cpu);
+        // The result is ignored, because no caller waits for this write. The folio is dirty after an error.
+        let _ = self.finish_write(folio, result);
+        Ok(())
+    }
+
+    /// Ends the writeback of a folio whose write had the given result, and returns the result. The folio is dirty
+    /// after an error. Kernel: `end_swap_bio_write`.
+    fn finish_write(&self, folio: Folio<'_>, result: Result<()>) -> Result<()> {
         if result.is_err() {
             // The DIRTY flag is set before writeback ends, because another thread that sees the folio clean and not
             // under writeback could remove the folio, whose data was not written.
@@ -141,25 +185,26 @@ impl Swap {
         let entry = folio.entry().ok_or(SwapError::NotCached)?;
         let device = self.on_cpu(cpu)?.device_of(real)?;
         let result = folio.bytes().and_then(|bytes| device.storage().write(real.offset(), &bytes));
-        let mut on_cpu = self.on_cpu(cpu)?;
-        match &result {
-            Ok(()) => {
-                on_cpu.note(EventKind::SwapOut, entry, folio.order(), 0);
-                let order = folio.order();
-                on_cpu.counters().count(Event::PswpOut, folio.nr_pages().into());
-                on_cpu.counters().count_order(OrderEvent::Out, order);
-                on_cpu.counters().count(Event::ThpSwpOut, u64::from(order == Order::MAX));
-                self.count_memcg(folio, MemcgStat::PswpOut, folio.nr_pages());
-                self.count_memcg(folio, MemcgStat::ThpSwpOut, u32::from(order == Order::MAX));
-            }
-            Err(SwapError::Io { errno, .. }) => {
-                on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
-                on_cpu.counters().count(Event::WriteErrors, 1);
-            }
-            // The error is about the folio and not about the device, so it does not count as a device error.
-            Err(_) => {}
+        // Another error is about the folio and not about the device, so it does not count as a device error.
+        if let Err(SwapError::Io { errno, .. }) = &result {
+            let mut on_cpu = self.on_cpu(cpu)?;
+            on_cpu.note(EventKind::WriteError, entry, folio.order(), errno.raw_os_error());
+            on_cpu.counters().count(Event::WriteErrors, 1);
         }
         result
+    }
+
+    /// Counts a write of a folio to a device. Errors: `BadCpu` (EINVAL). Kernel: `count_swpout_vm_event`.
+    fn count_write(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
+        let (entry, order) = (folio.entry().unwrap_or(SwpEntry::NONE), folio.order());
+        let mut on_cpu = self.on_cpu(cpu)?;
+        on_cpu.note(EventKind::SwapOut, entry, order, 0);
+        on_cpu.counters().count(Event::PswpOut, folio.nr_pages().into());
+        on_cpu.counters().count_order(OrderEvent::Out, order);
+        on_cpu.counters().count(Event::ThpSwpOut, u64::from(order == Order::MAX));
+        self.count_memcg(folio, MemcgStat::PswpOut, folio.nr_pages());
+        self.count_memcg(folio, MemcgStat::ThpSwpOut, u32::from(order == Order::MAX));
+        Ok(())
     }
 
     /// Reads the data of its slots into a locked folio that was just inserted into the cache. Unlocks the folio after

@@ -67,6 +67,9 @@ bitflags::bitflags! {
         const ANON = 1 << 16;
         /// A page of the large folio lost its last mapping while other pages stayed mapped.
         const PARTIALLY_MAPPED = 1 << 17;
+        /// A handle mapped the folio and unmapped it while the folio was in the swap cache. The reverse map says the
+        /// same of a folio that a page table or a file mapped. Kernel: `folio_test_anon`.
+        const WAS_MAPPED = 1 << 18;
         /// The folio was read ahead and has not been used yet. `RECLAIM` is the same bit.
         const READAHEAD = 1 << 7;
     }

@@ -40,7 +40,7 @@ impl Swap {
             local.devices[ty.index()] = None;
             local.flush_hints(|hint| hint.ty() == ty);
         });
-        // Relaxed: see `has_rotational`.
+        // Relaxed: see `swap_use_vma_readahead`.
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
         self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());
@@ -164,8 +164,9 @@ impl Swap {
             if folio.has(FolioFlags::HELD) {
                 return Ok(());
             }
-            // The lock waits for a read under way, and `wait_writeback` waits for a write under way.
+            // The lock waits for a read under way. The next lines end a queued write, and wait for a write under way.
             let locked = folio.folio().lock();
+            self.folio_wait_writeback(folio.folio(), cpu)?;
             folio.wait_writeback();
             let mut on_cpu = self.on_cpu(cpu)?;
             if !folio.covers(owner) || !on_cpu.operation().is_backed_by(owner, real) {
@@ -209,8 +210,9 @@ impl Swap {
         let folio = on_cpu.swap_cache_get_folio(entry)?;
         drop(on_cpu);
         if let Some(folio) = folio.filter(|folio| !folio.has(FolioFlags::HELD)) {
-            // The lock waits for a read under way, and `wait_writeback` waits for a write under way.
+            // The lock waits for a read under way. The next lines end a queued write, and wait for a write under way.
             let locked = folio.lock();
+            self.folio_wait_writeback(folio.folio(), CpuId(0))?;
             folio.wait_writeback();
             if folio.covers(entry) {
                 self.on_cpu(CpuId(0))?.free_swap_locked(&locked)?;

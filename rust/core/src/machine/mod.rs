@@ -12,6 +12,7 @@ mod memcg;
 mod on_cpu;
 pub mod profile;
 mod space;
+pub(crate) mod writeback;
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -40,6 +41,8 @@ pub use on_cpu::OnCpu;
 pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
+pub use writeback::Writeback;
+use writeback::WritebackQueue;
 
 /// Writeback of zswap pages, for callers in folders of a lower layer than `swapping`. This trait is the only way to
 /// call a folder of a higher layer. Writeback allocates a folio, charges the folio and may reclaim, so its code is in
@@ -91,6 +94,8 @@ pub struct Swap {
     /// State of the readahead of neighbouring slots. Kernel: `swapin_readahead_hits` and the variables beside
     /// `swapin_readahead_hits`.
     pub(crate) readahead: ClusterReadahead,
+    /// The writes to devices that are not over.
+    pub(crate) writes: WritebackQueue,
     /// The mappings whose page tables may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
     /// The files in memory.
@@ -101,8 +106,18 @@ impl Swap {
     /// Builds a subsystem from its configuration and an implementation of the writeback of zswap pages. Errors: as
     /// [`Swap::with_config`].
     pub(crate) fn assemble(config: Config, zswap_shrinker: &'static dyn ZswapShrinker) -> Result<Self> {
-        let Config { nr_cpus, profile, switches, workers, memory_pages, memcg, workingset, zswap, virtual_pages: _ } =
-            config;
+        let Config {
+            nr_cpus,
+            profile,
+            switches,
+            workers,
+            writeback,
+            memory_pages,
+            memcg,
+            workingset,
+            zswap,
+            virtual_pages: _,
+        } = config;
         let memcg = memcg.map(|hierarchy| MemCgroups::new(switches.memcg.resolve(hierarchy)?, nr_cpus)).transpose()?;
         let workingset = Workingset::from_name(&workingset, memory_pages)?;
         let mut memory = Memory::new(memory_pages, memcg)?.with_lists_of(workingset);
@@ -127,6 +142,7 @@ impl Swap {
             policies: Policies::default(),
             workingset,
             readahead: ClusterReadahead::default(),
+            writes: WritebackQueue::new(writeback),
             anon_vmas: Arc::default(),
             file_mappings: Arc::default(),
         })
@@ -196,10 +212,11 @@ impl Swap {
         &self.memory
     }
 
-    /// Returns whether a rotational device is on. Kernel: `nr_rotate_swap`.
-    pub(crate) fn has_rotational(&self) -> bool {
+    /// Returns whether a fault reads the neighbouring pages of its mapping ahead, and not the neighbouring slots: no
+    /// rotational device is on, and readahead over pages is enabled. Kernel: `swap_use_vma_readahead`.
+    pub(crate) fn swap_use_vma_readahead(&self) -> bool {
         // Relaxed: the result selects the kind of readahead, and either kind gives correct results.
-        self.nr_rotational.load(Ordering::Relaxed) > 0
+        self.readahead.vma_ra_enabled() && self.nr_rotational.load(Ordering::Relaxed) == 0
     }
 
     /// Returns the state of the readahead of neighbouring slots.

@@ -3,11 +3,12 @@
 
 use crate::base::error::Result;
 use crate::base::gfp::Gfp;
-use crate::base::limits::MEMORY_PAGES_DEFAULT;
+use crate::base::limits::{MEMORY_PAGES_DEFAULT, ZSWAP_SHRINK_BATCH};
 pub use crate::base::profile::Profile;
 use crate::base::profile::switches;
 use crate::base::words::{unknown_name, words};
 use crate::cluster::FreeOrder;
+use crate::machine::Writeback;
 use crate::memcg::{Hierarchy, MemcgSwitches};
 use crate::zswap::ZswapOptions;
 
@@ -37,6 +38,12 @@ switches! {
             V618 | P3 | Series => ZswapLargeSwapin::Never;
         /// Slots that a fault reads from a device as fast as memory without the swap cache.
         sync_swapin: SyncSwapin = SyncSwapin::Always, V618 => SyncSwapin::Unshared;
+        /// Entries that one attempt to shrink a group examines.
+        zswap_shrink_scan: ZswapShrinkScan = ZswapShrinkScan::Batch, V618 | P3 | Series => ZswapShrinkScan::One;
+        /// The folio of a writeback from zswap, after its write.
+        zswap_written: ZswapWritten = ZswapWritten::Dropped, V618 | P3 | Series => ZswapWritten::Cached;
+        /// Reclaim of a dirty folio in the swap cache that was never mapped.
+        never_mapped_dirty: NeverMappedDirty = NeverMappedDirty::Written, V618 => NeverMappedDirty::Kept;
         /// Use of the first cluster of a ghost device.
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
@@ -185,6 +192,54 @@ impl Defrag {
 }
 
 words! {
+    /// Entries that one attempt to shrink a group in zswap examines.
+    ///
+    /// An attempt that only takes second chances away has failed, and the worker gives up after 16 failures. So with
+    /// `one` a full zswap writes nothing back until the worker ran once for each 16 entries that have their second
+    /// chance.
+    pub enum ZswapShrinkScan: "zswap_shrink_scan" {
+        /// One entry.
+        One = "one",
+        /// Up to 32 entries. Kernel: 7.x.
+        Batch = "batch",
+    }
+}
+
+impl ZswapShrinkScan {
+    /// Returns the number of entries.
+    pub(crate) fn nr_entries(self) -> u64 {
+        match self {
+            Self::One => 1,
+            Self::Batch => ZSWAP_SHRINK_BATCH,
+        }
+    }
+}
+
+words! {
+    /// The folio of a writeback from zswap, after its write.
+    pub enum ZswapWritten: "zswap_written" {
+        /// The folio stays in the swap cache, charged to its group, until reclaim frees the folio. A folio that the
+        /// refault does not make active moves to the tail of the inactive list.
+        Cached = "cached",
+        /// The folio is removed from the swap cache and freed. Kernel: 7.x.
+        Dropped = "dropped",
+    }
+}
+
+words! {
+    /// Reclaim of a dirty folio in the swap cache that was never mapped: a page that was read ahead from zswap, which
+    /// keeps no copy of a page that was read, or a page whose writeback from zswap failed.
+    pub enum NeverMappedDirty: "never_mapped_dirty" {
+        /// The folio is written as any other dirty folio.
+        Written = "written",
+        /// Reclaim makes the folio active, so the folio stays in memory until a fault maps the folio, its slot is freed
+        /// or the device is turned off. This is a defect of the kernel, whose reclaim writes anonymous folios and
+        /// folios of files in memory, and such a folio is neither. Kernel: 6.18.
+        Kept = "kept",
+    }
+}
+
+words! {
     /// Use of the first cluster of a ghost device.
     pub enum GhostCluster0: "ghost_cluster0" {
         /// The cluster starts on the list of partly used clusters, as on any other device. Kernel: the swap
@@ -230,6 +285,8 @@ pub struct Config {
     pub switches: Switches,
     /// Time at which queued work runs.
     pub workers: Workers,
+    /// Time at which a write to a device is over.
+    pub writeback: Writeback,
     /// Number of pages in the memory that all folios share.
     pub memory_pages: u64,
     /// The hierarchy of the memory controller. `None` disables memcg.
@@ -254,6 +311,7 @@ impl Config {
             profile,
             switches,
             workers,
+            writeback: Writeback::default(),
             memory_pages: MEMORY_PAGES_DEFAULT,
             memcg: None,
             workingset: "classic".into(),

@@ -296,10 +296,10 @@ impl Mm {
         entry: SwpEntry,
         how: &Swapin<'m>,
     ) -> Result<Option<Found<'m>>> {
-        if self.swap.has_rotational() {
-            return self.swap.swap_cluster_readahead(entry, how);
+        if self.swap.swap_use_vma_readahead() {
+            return self.swap_vma_readahead(vma, vpn, entry, how);
         }
-        self.swap_vma_readahead(vma, vpn, entry, how)
+        self.swap.swap_cluster_readahead(entry, how)
     }
 
     /// Updates the readahead state for a folio found in the cache. Kernel: `swap_update_readahead`.
@@ -312,12 +312,10 @@ impl Mm {
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
-        if self.swap.has_rotational() {
-            if is_ahead {
-                self.swap.readahead().hit();
-            }
-        } else {
+        if self.swap.swap_use_vma_readahead() {
             vma.readahead.hit(vpn, flag);
+        } else if is_ahead {
+            self.swap.readahead().hit();
         }
         if is_ahead {
             let mut on_cpu = self.swap.on_cpu(cpu)?;

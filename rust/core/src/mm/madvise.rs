@@ -208,7 +208,7 @@ fn reclaim_folio<'s>(swap: &'s Swap, folio: FolioRef<'s>, report: &mut PageoutRe
 /// Splits a large folio of which the range of a pageout has only a part. Errors: as `Swap::split_folio`, with the
 /// folio unchanged.
 fn split_for_pageout<'s>(swap: &'s Swap, folio: FolioRef<'s>, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
-    let _parts = folio.folio().lock_for_io().and_then(|locked| swap.split_folio(&locked, cpu))?;
+    let _parts = swap.lock_written(folio.folio(), cpu).and_then(|locked| swap.split_folio(&locked, cpu))?;
     // The first part took over the reference of `folio`, so dropping `folio` would drop the reference twice.
     folio.into_raw();
     report.split_folios += 1;

@@ -191,7 +191,7 @@ impl Shmem {
         if is_new && toucher == Toucher::Task {
             self.swap.count_major_fault(faulting, cpu)?;
         }
-        let locked = folio.folio().lock_for_io()?;
+        let locked = self.swap.lock_written(folio.folio(), cpu)?;
         if !folio.covers(entry) || !is_unchanged() {
             // Another thread has changed the entry or the slots of the folio. If no slot of the folio has references,
             // the slots are freed here. Kernel: reclaim frees such slots later.
@@ -310,6 +310,8 @@ impl Shmem {
                 folio.into_raw();
                 Ok(())
             }
+            // The write is queued.
+            (Some(_), Ok(())) => Ok(()),
             // The folio stays in the swap cache, where the next lookup finds it.
             (Some(locked), result) => Err(result.err().unwrap_or_else(|| locked.busy())),
         }

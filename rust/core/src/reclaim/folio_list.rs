@@ -4,6 +4,7 @@ use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, Order};
 use crate::folio::{FolioFlags, FolioRef, LockedFolio};
 use crate::machine::Swap;
+use crate::machine::profile::NeverMappedDirty;
 use crate::reclaim::pageout::SwapOutDecision;
 use crate::workingset::{LruvecStat, RefaultLevel};
 
@@ -78,7 +79,7 @@ impl Swap {
     /// A large folio is split into single pages if no run of slots is free for the folio. The first page is scanned
     /// at once. The other pages are scanned next, from the last page to the second. Locks: each folio lock is tried,
     /// and a locked folio stays in memory. Kernel: `shrink_folio_list`; differs: a write is complete when the call
-    /// returns.
+    /// returns, unless it is queued.
     pub(crate) fn shrink_folio_list<'s>(
         &'s self,
         mut folios: Vec<FolioRef<'s>>,
@@ -98,6 +99,11 @@ impl Swap {
         }
         kept
     }
+}
+
+/// Returns whether no page table, file or handle ever mapped the folio.
+fn is_never_mapped(locked: &LockedFolio<'_>) -> bool {
+    !locked.is_mapped() && !locked.has_rmap() && !locked.has(FolioFlags::WAS_MAPPED)
 }
 
 impl<'s> FolioListScan<'s, '_> {
@@ -149,12 +155,7 @@ impl<'s> FolioListScan<'s, '_> {
         if locked.has(FolioFlags::MLOCKED) {
             return Ok(Fate::Activate);
         }
-        if locked.has(FolioFlags::WRITEBACK) {
-            if !locked.has(FolioFlags::HELD) {
-                // At the end of writeback, a folio with the RECLAIM flag moves to the tail of its list. Reclaim
-                // scans the tail of the list first.
-                locked.set(FolioFlags::RECLAIM);
-            }
+        if locked.has(FolioFlags::WRITEBACK) && !self.wait_if_wanted(locked) {
             return Err((locked.busy(), Fate::Keep));
         }
         if self.how.references == References::Checked
@@ -178,6 +179,9 @@ impl<'s> FolioListScan<'s, '_> {
         }
         let nr_pages = u64::from(locked.nr_pages());
         let was_dirty = locked.has(FolioFlags::DIRTY);
+        if was_dirty && self.swap.switches.never_mapped_dirty == NeverMappedDirty::Kept && is_never_mapped(locked) {
+            return Err((locked.busy(), Fate::Activate));
+        }
         let (locked, result) =
             self.swap.pageout(rest.take().expect("locked by the caller"), self.how.level, self.how.cpu);
         let is_written = was_dirty && locked.as_ref().is_none_or(|locked| !locked.has(FolioFlags::DIRTY));
@@ -194,6 +198,22 @@ impl<'s> FolioListScan<'s, '_> {
             (Some(locked), Err(error)) if locked.has(FolioFlags::SWAPCACHE) => Err((error, Fate::Keep)),
             (Some(_), _) => Ok(Fate::Keep),
         }
+    }
+
+    /// Marks a folio under writeback as wanted by reclaim. If reclaim wanted the folio before and the write is queued,
+    /// waits for the write, because reclaim would find no other way to go on. A pageout that a user requested does not
+    /// wait. Returns whether the writeback is over. Kernel: the three cases of `shrink_folio_list` for such a folio;
+    /// differs: the folio does not become active meanwhile, and every reclaim may wait, not only that of a v1 group.
+    fn wait_if_wanted(&self, locked: &LockedFolio<'s>) -> bool {
+        if locked.has(FolioFlags::HELD) {
+            return false;
+        }
+        // At the end of writeback, a folio with the RECLAIM flag moves to the tail of its list. Reclaim scans the tail
+        // of the list first.
+        let was_wanted = locked.set(FolioFlags::RECLAIM).contains(FolioFlags::RECLAIM);
+        was_wanted
+            && self.how.references == References::Checked
+            && self.swap.folio_wait_writeback(locked.folio(), self.how.cpu) == Ok(true)
     }
 
     /// Asks the policy tables and hooks whether the folio may be swapped out. The folio lock is released during the

@@ -12,6 +12,7 @@ mod folio_list;
 mod generations;
 pub(crate) mod pageout;
 mod reparent;
+mod writeback;
 
 use std::sync::Arc;
 
@@ -154,7 +155,10 @@ impl Swap {
             reclaim.drop_priority(groups);
             reclaim.target.snapshot_refaults();
             let now = &mut reclaim.now;
-            if now.nr_reclaimed > 0 || !now.try_harder() {
+            // Without progress, folios under writeback become clean before reclaim gives up. Kernel: `reclaim_throttle`.
+            let gives_up =
+                |now: &mut Progress| Ok(!now.try_harder() && self.complete_writeback(SWAP_CLUSTER_MAX, sc.cpu)? == 0);
+            if now.nr_reclaimed > 0 || gives_up(now)? {
                 return Ok(now.nr_reclaimed);
             }
         }

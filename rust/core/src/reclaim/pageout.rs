@@ -130,7 +130,8 @@ impl Swap {
 
     /// Writes a locked, cached, unmapped folio out if the folio is dirty, and removes the folio from memory. Only the
     /// cache and the caller hold references to the folio. `level` is the group for which the eviction is recorded.
-    /// Steps OUT5 to OUT8 of `docs/steps.md`. Returns the held folio lock if the folio stays in memory.
+    /// Steps OUT5 to OUT8 of `docs/steps.md`. Returns the held folio lock if the folio stays in memory. Without an error
+    /// such a folio is under writeback, because its write is queued.
     ///
     /// Errors: `Io`; `DataInUse` (EBUSY). After an `Io` error the folio is dirty, cached and resident.
     pub(crate) fn pageout<'f>(
@@ -156,6 +157,8 @@ impl Swap {
             locked = again;
             match result {
                 Ok(Writeout::Zero | Writeout::Zswap | Writeout::Written) => {}
+                // The end of the write moves the folio to the tail of its list, because the folio keeps the flag RECLAIM.
+                Ok(Writeout::Queued) => return (Some(locked), Ok(())),
                 Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
                 Err(error) => return (Some(locked), Err(error)),
             }

@@ -31,7 +31,7 @@ use crate::containers::orders::Orders;
 use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags, LockedFolio, Memory};
 pub use crate::readahead::PTRS_PER_PTE;
-use crate::readahead::{VmaReadahead, Vpn};
+use crate::readahead::{VmaRaWord, VmaReadahead, Vpn};
 
 /// Options of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,18 +72,29 @@ pub struct Vma {
 impl Vma {
     /// Makes a mapping. The reverse map lists the mapping until the mapping is dropped.
     pub(crate) fn new(pages: Range<Vpn>, options: VmaOptions, anon_vma: &Arc<AnonVma>) -> Arc<Self> {
+        Self::with_readahead(pages, options, anon_vma, VmaRaWord::default())
+    }
+
+    fn with_readahead(
+        pages: Range<Vpn>,
+        options: VmaOptions,
+        anon_vma: &Arc<AnonVma>,
+        readahead: VmaRaWord,
+    ) -> Arc<Self> {
         let nr_tables = pages.end.0.div_ceil(PTRS_PER_PTE) - pages.start.0 / PTRS_PER_PTE;
         let tables = (0..nr_tables).map(|_| SpinMutex::default()).collect();
-        let readahead = VmaReadahead::default();
+        let readahead = VmaReadahead::new(readahead);
         let vma = Arc::new(Self { pages, options, tables, anon_vma: anon_vma.clone(), readahead });
         anon_vma.vmas.lock().push(Arc::downgrade(&vma));
         vma
     }
 
-    /// Makes the child's mapping of a fork, without pages yet. The child does not inherit the mlock (`is_locked`).
-    /// Kernel: `dup_mmap`, `anon_vma_fork`.
+    /// Makes the child's mapping of a fork, without pages yet. The child inherits the readahead state, so that its
+    /// first window continues the last window of the parent. The child does not inherit the mlock (`is_locked`).
+    /// Kernel: `dup_mmap`, `vm_area_dup`, `anon_vma_fork`.
     pub(crate) fn fork(&self) -> Arc<Self> {
-        Self::new(self.pages(), VmaOptions { is_locked: false, ..self.options }, &self.anon_vma)
+        let options = VmaOptions { is_locked: false, ..self.options };
+        Self::with_readahead(self.pages(), options, &self.anon_vma, self.readahead.word())
     }
 
     /// Returns the pages of the mapping.

@@ -40,7 +40,7 @@ impl Swap {
         let gfp = if old.order() == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE };
         // The old folio is not locked yet, because the allocation may reclaim.
         let new = self.folio_alloc(old.order(), gfp, cpu)?;
-        let locked = old.folio().lock_for_io()?;
+        let locked = self.lock_written(old.folio(), cpu)?;
         new.bytes_mut()?.copy_from_slice(&old.bytes()?);
         let new_locked = new.folio().lock();
         self.on_cpu(cpu)?.migrate_locked(&locked, &new_locked, pages)?;

@@ -24,6 +24,14 @@ pub struct KeptFolio<'a> {
     pub error: SwapError,
 }
 
+/// The state of a folio that was swapped out.
+enum OutAs {
+    /// The memory of the folio was freed.
+    Freed,
+    /// The folio is under writeback in the swap cache, because its write is queued.
+    Queued,
+}
+
 impl Swap {
     /// Allocates a dirty folio of zeros, which the caller can map. Errors: `NoMemory` (ENOMEM). Kernel: an anonymous
     /// fault.
@@ -137,7 +145,8 @@ impl Swap {
     }
 
     /// Swaps out a folio that only the caller maps: allocates slots, unmaps the folio, writes the folio, and frees
-    /// the folio's memory.
+    /// the folio's memory. If the write is queued, the folio stays in the swap cache and reclaim frees its memory after
+    /// the write.
     ///
     /// The caller gets one reference to the slot of each mapped page. The returned entry belongs to the folio's first
     /// page. An error gives the folio back, mapped and resident. If slots were allocated before the error, the folio
@@ -151,20 +160,21 @@ impl Swap {
         let result = self.swap_out_parts(&folio, pages.clone(), cpu);
         self.end_operation(active);
         match result {
-            Ok(entry) => {
+            Ok((entry, OutAs::Freed)) => {
                 // `into_raw` ends the handle without dropping a reference, because `pageout` dropped the caller's
                 // reference when it freed the folio.
                 folio.into_raw();
                 Ok(entry)
             }
+            Ok((entry, OutAs::Queued)) => Ok(entry),
             Err(error) => Err(KeptFolio { folio: MappedFolio::from_parts(folio, pages), error }),
         }
     }
 
-    fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<SwpEntry> {
+    fn swap_out_parts(&self, folio: &FolioRef<'_>, pages: Range<u32>, cpu: CpuId) -> Result<(SwpEntry, OutAs)> {
         check_home(folio.folio(), self.memory_of_folios())?;
         let wish = self.ask_swap_policy(folio);
-        let locked = folio.folio().lock_for_io()?;
+        let locked = self.lock_written(folio.folio(), cpu)?;
         let is_new = !locked.has(FolioFlags::SWAPCACHE);
         if is_new && let Err(error) = self.add_to_swap_as(&locked, &wish, cpu) {
             if matches!(error, SwapError::NoSpace { .. }) {
@@ -177,7 +187,8 @@ impl Swap {
         self.on_cpu(cpu)?.dup_locked(&locked, pages.clone())?;
         locked.remove_handle_mappings(pages.clone());
         match self.pageout(locked, self.refault_level(None), cpu) {
-            (None, _) => Ok(entry),
+            (None, _) => Ok((entry, OutAs::Freed)),
+            (Some(_), Ok(())) => Ok((entry, OutAs::Queued)),
             (Some(locked), result) => {
                 if result.as_ref().is_err_and(SwapError::is_write_refused) {
                     set_active(&locked, true);
@@ -290,6 +301,9 @@ impl Swap {
     pub fn folio_unmap(&self, mapped: MappedFolio<'_>, cpu: CpuId) -> Result<()> {
         let _active = self.begin_activity();
         let (folio, pages) = mapped.into_parts();
+        if folio.has(FolioFlags::SWAPCACHE) {
+            folio.set(FolioFlags::WAS_MAPPED);
+        }
         folio.remove_handle_mappings(pages);
         self.free_folio_and_swap_cache(&folio, cpu)
     }

@@ -3,9 +3,11 @@
 
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
-use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_BATCH, ZSWAP_SHRINK_FAILURES_MAX};
+use crate::base::limits::{PAGE_SIZE, ZSWAP_SHRINK_FAILURES_MAX};
 use crate::base::types::{CpuId, CssId, SwpEntry, ZswapId};
 use crate::folio::{FolioFlags, LockedFolio};
+use crate::machine::profile::ZswapWritten;
+use crate::machine::writeback::AfterWrite;
 use crate::machine::{Event, Swap, ZswapShrinker};
 use crate::memcg::{MemCgroup, MemcgStat};
 use crate::slots::owner::CacheExit;
@@ -45,7 +47,8 @@ pub struct ZswapShrunk {
 
 impl Swap {
     /// Writes the page of one slot back from zswap to a device. The page is written to the slot itself or, if the
-    /// slot is virtual, to a real slot that becomes the backing of the virtual slot.
+    /// slot is virtual, to a real slot that becomes the backing of the virtual slot. With `zswap_written=cached` the
+    /// page stays in the swap cache.
     ///
     /// Errors: `AlreadyCached` (EEXIST) when another thread loads the page; `NotInUse` (ENOENT) when the slot was
     /// freed; `NotInZswap` (ENOENT) when zswap does not have the page; `NoMemory` (ENOMEM) when no folio is free;
@@ -88,18 +91,19 @@ impl Swap {
                 return Err(error);
             }
         };
+        let then = match self.switches.zswap_written {
+            ZswapWritten::Dropped => AfterWrite::Drop,
+            ZswapWritten::Cached => AfterWrite::Keep,
+        };
+        if self.is_write_queued(real, cpu) {
+            self.queue_write(&locked, real, then, cpu);
+            self.zswap().count(ZswapStat::WrittenBackPages);
+            return Ok(bytes);
+        }
         self.write_and_unlock(locked, real, cpu)?;
         self.zswap().count(ZswapStat::WrittenBackPages);
-        // The folio is removed from the cache, because it was inserted only for the writeback. If another thread
-        // holds the folio lock or a reference, the folio stays in the cache. The code does not wait for the lock,
-        // because its caller may hold the lock of another folio: a store into a full zswap writes back other pages.
-        // Kernel: dropbehind.
-        if let Some(locked) = folio.folio().try_lock() {
-            locked.clear(FolioFlags::RECLAIM);
-            if self.drop_clean(&locked, self.refault_level(None), cpu)? {
-                locked.keep();
-                folio.into_raw();
-            }
+        if then == AfterWrite::Drop {
+            self.drop_written(folio, cpu)?;
         }
         Ok(bytes)
     }
@@ -188,7 +192,8 @@ impl Swap {
         done
     }
 
-    /// Writes back up to 32 of the oldest pages of a group, and returns the number of these pages.
+    /// Writes back up to 32 of the oldest pages of a group, or only the oldest page with `zswap_shrink_scan=one`, and
+    /// returns the number of these pages.
     ///
     /// Errors: `NothingToShrink` (ENOENT) when writeback is disabled for the group, the group is removed, or the
     /// group has no pages in zswap; `NoneWritten` (EAGAIN) when the group has pages and no page was written. Kernel:
@@ -201,7 +206,7 @@ impl Swap {
         if is_dead || !self.is_zswap_writeback_enabled(group) || self.zswap().lru_len(key) == 0 {
             return Err(SwapError::NothingToShrink);
         }
-        match self.shrink_entries(key, ZSWAP_SHRINK_BATCH, AtFault::GoOn, cpu) {
+        match self.shrink_entries(key, self.switches.zswap_shrink_scan.nr_entries(), AtFault::GoOn, cpu) {
             0 => Err(SwapError::NoneWritten),
             nr => Ok(nr),
         }
@@ -220,7 +225,8 @@ impl Swap {
             if done.written_bytes < nr_bytes && self.is_zswap_writeback_enabled(group) {
                 let (key, left_bytes) = (group.map(MemCgroup::css), nr_bytes - done.written_bytes);
                 let how = (AtFault::GoOn, WritebackReason::Proactive);
-                let turn = self.shrink_up_to(key, ZSWAP_SHRINK_BATCH, left_bytes, how, cpu);
+                let nr = self.switches.zswap_shrink_scan.nr_entries();
+                let turn = self.shrink_up_to(key, nr, left_bytes, how, cpu);
                 done.nr_written_pages += turn.nr_written_pages;
                 done.written_bytes += turn.written_bytes;
                 done.nr_second_chances += turn.nr_second_chances;

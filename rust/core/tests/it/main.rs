@@ -23,6 +23,7 @@ mod data {
     mod generations;
     mod reclaim;
     mod storage;
+    mod writeback;
     mod zswap;
 }
 

@@ -74,6 +74,7 @@ argument!(NrRecords(usize) = "number of records" in 0, swapcore::base::limits::E
 argument!(NrRuns(usize) = "number of runs" in 0, MOST);
 argument!(NrSlots(u32) = "number of slots" in 1, MOST_U32);
 argument!(NrUpdates(u64) = "number of updates" in 0, MOST);
+argument!(NrWrites(u64) = "number of writes" in 0, MOST);
 argument!(NrVmaPages(u64) = "number of pages" in 1, swapcore::mm::MMAP_PAGES_MAX);
 argument!(OrdersMask(u16) = "orders mask" in 0, 1023);
 argument!(Page(u32) = "page" in 0, 511);

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use swapcore::memcg::Hierarchy;
-use swapcore::{Config, Profile, SwapError, Workers};
+use swapcore::{Config, Profile, SwapError, Workers, Writeback};
 
+use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::Result;
-use crate::border::number::{self, Cpu, NrFilePages, VirtualPages};
+use crate::border::number::{self, Cpu, NrFilePages, NrWrites, VirtualPages};
 use crate::device::SwapDevice;
 use crate::folio::Folio;
 use crate::memcg::MemCgroup;
@@ -71,6 +72,7 @@ getters! {
     nr_swap_pages: i64 = this.swap.nr_swap_pages();
     total_swap_pages: u64 = this.swap.total_swap_pages();
     nr_swapcache_pages: u64 = this.swap.nr_swapcache_pages();
+    nr_queued_writes: u64 = this.swap.nr_queued_writes();
     vm_swap_full: bool = this.swap.vm_swap_full();
     zswap: ZswapHandle = ZswapHandle::new(this.swap.clone());
 }
@@ -79,7 +81,7 @@ getters! {
 impl Swap {
     #[new]
     #[pyo3(signature = (*, nr_cpus = 1, profile = "newest", workers = "inline", switches = None, memory_pages = 4_194_304,
-        workingset = "classic", memcg = "v2", zswap = None, r#virtual = None))]
+        workingset = "classic", memcg = "v2", zswap = None, r#virtual = None, writeback = "sync"))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         #[pyo3(from_py_with = number::nr_cpus)] nr_cpus: usize,
@@ -91,6 +93,7 @@ impl Swap {
         memcg: &str,
         zswap: Option<ZswapArg>,
         r#virtual: Option<VirtualPages>,
+        writeback: &str,
     ) -> Result<Self> {
         let profile = Profile::from_name(profile)?;
         let workers = Workers::from_name(workers)?;
@@ -103,6 +106,7 @@ impl Swap {
             profile,
             switches: choices,
             workers,
+            writeback: Writeback::from_name(writeback)?,
             memory_pages,
             memcg: Hierarchy::unless_disabled(memcg)?,
             workingset: workingset.into(),
@@ -133,6 +137,13 @@ impl Swap {
     #[doc = stub!(Swap.run_workers)]
     fn run_workers(&self, py: Python<'_>) -> u64 {
         py.detach(|| self.swap.run_workers())
+    }
+
+    #[doc = stub!(Swap.complete_writeback)]
+    #[pyo3(signature = (nr = None, *, cpu = None))]
+    fn complete_writeback(&self, py: Python<'_>, nr: Option<NrWrites>, cpu: Option<Cpu>) -> Result<u64> {
+        let (nr, cpu) = (nr.map_or(u64::MAX, |nr| nr.0), self.cpu(cpu)?);
+        detached(py, || self.swap.complete_writeback(nr, cpu))
     }
 
     #[doc = stub!(Swap.check)]

@@ -283,6 +283,50 @@ fn a_page_has_a_second_chance_and_then_the_oldest_goes_first() {
     m.end(entries.into_iter().zip(0..), text);
 }
 
+/// The values are those of Linux 6.18.44.
+#[test]
+fn with_one_entry_an_attempt_the_worker_needs_a_run_for_each_16_second_chances() {
+    let zswap = Some(ZswapOptions::default());
+    let config = Config { zswap, memcg: Some(Hierarchy::V1), memory_pages: 1 << 14, ..Config::new(1, Profile::V618) };
+    let m = machine_with(config);
+    let a = m.group(CssId::ROOT, "a");
+    let mut entries: Vec<_> = (0..64).map(|tag| m.out(&text(tag), a)).collect();
+    m.options(|options| options.max_pool_percent = 0);
+    for refused in 1..=6 {
+        entries.push(m.out(&text(63 + refused), a));
+        let written = if refused < 5 { 0 } else { 64 };
+        assert_eq!(
+            m.stats(["pool_limit_hit", "written_back_pages", "zswpwb", "stored_pages", "pswpout"]),
+            [refused, written, written, 64 - written, refused + written],
+            "store {refused} is refused"
+        );
+    }
+    m.end(entries.into_iter().zip(0..), text);
+}
+
+/// The values are those of Linux 6.18.44.
+#[test]
+fn a_written_page_stays_in_the_swap_cache_until_reclaim_drops_it() {
+    let zswap = Some(ZswapOptions::default());
+    let config = Config { zswap, memcg: Some(Hierarchy::V1), memory_pages: 1 << 14, ..Config::new(1, Profile::V618) };
+    let m = machine_with(config);
+    let a = m.group(CssId::ROOT, "a");
+    let entries: Vec<_> = (0..8).map(|tag| m.out(&text(tag), a)).collect();
+    entries.iter().for_each(|&entry| m.writeback(entry).expect("a device"));
+    assert_eq!(m.stats(["written_back_pages", "stored_pages", "nr_swapcached", "pswpout"]), [8, 0, 8, 8]);
+    let number = |key| m.swap.memcg_stat_local(a).expect("v1").iter().find(|(name, _)| *name == key).expect("a key").1;
+    let bytes = |pages| pages * PAGE_SIZE as i64;
+    let numbers = || ["swap", "swapcached", "workingset_refault_anon"].map(number);
+    assert_eq!(numbers(), [0, bytes(8), 8], "the group is charged for the pages and not for their slots");
+    m.check();
+    // Four pages are read from the cache, and reclaim drops the others, which are clean.
+    entries[..4].iter().zip(0..).for_each(|(&entry, tag)| m.take_back(entry, &text(tag)));
+    m.write(a, "memory.force_empty", "0");
+    assert_eq!(m.stats(["nr_swapcached", "pswpin", "pswpout"]), [0, 0, 8]);
+    assert_eq!(numbers(), [bytes(4), 0, 8]);
+    m.end(entries.into_iter().zip(0..).skip(4), text);
+}
+
 /// WB1 to WB5 are the steps of a writeback in docs/steps.md.
 #[test]
 fn each_step_of_a_writeback_may_fail_and_loses_nothing() {

@@ -1,0 +1,194 @@
+"""Writes that are over later: `Swap(writeback="queued")` and `Swap.complete_writeback`."""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import swapcore as sc
+
+PAGE = sc.PAGE_SIZE
+
+
+def queued(tmp_path: Path, **options: object) -> sc.Swap:
+    swap = sc.Swap(writeback="queued", **options)  # type: ignore[arg-type]
+    swap.swapon(sc.File.create(tmp_path / "swap", "16M", is_block_device=True))
+    return swap
+
+
+def written(swap: sc.Swap, nr_pages: int, group: sc.MemCgroup | None = None) -> tuple[sc.Mm, int]:
+    mm = swap.mm(group)
+    first = mm.mmap(nr_pages)
+    for page in range(nr_pages):
+        mm.write((first + page) * PAGE, b"page %4d" % page)
+    return mm, first
+
+
+def is_whole(mm: sc.Mm, first: int, pages: Iterable[int]) -> bool:
+    return all(mm.read((first + page) * PAGE, 9) == b"page %4d" % page for page in pages)
+
+
+def numbers(swap: sc.Swap) -> tuple[int, int, int]:
+    return swap.nr_queued_writes, swap.nr_swapcache_pages, swap.nr_used_pages
+
+
+def test_a_folio_is_under_writeback_until_its_write_is_completed(tmp_path: Path) -> None:
+    swap = queued(tmp_path)
+    mm, first = written(swap, 8)
+    report = mm.pageout(first, 8)
+    assert (report["reclaimed_pages"], report["kept_pages"], report["errno"]) == (0, 8, 0)
+    assert (numbers(swap), swap.stats()["pswpout"], mm.resident_pages) == ((8, 8, 8), 8, 0)
+    swap.check()
+    assert swap.complete_writeback(3) == 3
+    assert numbers(swap) == (5, 8, 8), "a page that was written stays in the cache until reclaim drops it"
+    mm.pageout(first, 8)
+    assert numbers(swap) == (5, 5, 5)
+    assert (swap.complete_writeback(), swap.complete_writeback()) == (5, 0)
+    mm.pageout(first, 8)
+    assert (numbers(swap), swap.stats()["pswpout"]) == ((0, 0, 0), 8)
+    assert is_whole(mm, first, range(8))
+    swap.check()
+
+
+def test_storages_as_fast_as_memory_and_sync_queue_nothing(tmp_path: Path) -> None:
+    for storage, writeback in ((sc.Ram("16M"), "queued"), (sc.File.create(tmp_path / "swap", "16M"), "sync")):
+        swap = sc.Swap(writeback=writeback)
+        swap.swapon(storage)
+        mm, first = written(swap, 8)
+        mm.pageout(first, 8)
+        assert numbers(swap) == (0, 0, 0)
+        swap.check()
+    with pytest.raises(sc.InvalidArgumentError, match="sync, queued"):
+        sc.Swap(writeback="later")
+
+
+def test_a_fault_takes_a_page_under_writeback_and_a_later_write_is_written_again(tmp_path: Path) -> None:
+    swap = queued(tmp_path)
+    swap.page_cluster = 0
+    mm, first = written(swap, 4)
+    mm.pageout(first, 4)
+    assert is_whole(mm, first, range(4))
+    assert (swap.stats()["pswpin"], swap.nr_queued_writes) == (0, 4)
+    mm.write(first * PAGE, b"newer")
+    swap.complete_writeback()
+    assert mm.read(first * PAGE, 5) == b"newer"
+    mm.pageout(first, 4)
+    assert swap.stats()["pswpout"] == 5, "only the page that changed is written again"
+    swap.complete_writeback()
+    mm.pageout(first, 4)
+    assert (numbers(swap), mm.read(first * PAGE, 5)) == ((0, 0, 0), b"newer")
+    swap.check()
+
+
+def test_pages_that_are_zapped_under_writeback_leave_no_slot(tmp_path: Path) -> None:
+    swap = queued(tmp_path)
+    mm, first = written(swap, 8)
+    mm.pageout(first, 8)
+    mm.zap(first, 4)
+    del mm
+    swap.check()
+    swap.complete_writeback()
+    swap.shrink_swap_cache()
+    assert (numbers(swap), swap.devices[0].inuse_pages) == ((0, 0, 0), 0)
+    swap.check()
+
+
+def test_a_write_that_fails_keeps_the_page(tmp_path: Path) -> None:
+    faulty = sc.Faulty(sc.File.create(tmp_path / "swap", "16M", is_block_device=True))
+    swap = sc.Swap(writeback="queued")
+    swap.swapon(faulty)
+    mm, first = written(swap, 4)
+    mm.pageout(first, 4)
+    faulty.set_faults(fail_write_in=1)
+    assert swap.complete_writeback(2) == 2
+    assert swap.stats()["write_errors"] == 1
+    swap.check()
+    # The first page is dirty in the swap cache, and the next pageout queues its write again.
+    mm.pageout(first, 4)
+    assert swap.nr_queued_writes == 3
+    swap.complete_writeback()
+    mm.pageout(first, 4)
+    assert numbers(swap) == (0, 0, 0)
+    assert is_whole(mm, first, range(4))
+    swap.check()
+
+
+def test_reclaim_waits_for_the_writes_that_it_wants(tmp_path: Path) -> None:
+    swap = queued(tmp_path, memcg="v1")
+    group = swap.memcg.create("a")
+    mm, first = written(swap, 64, group)
+    mm.pageout(first, 64)
+    assert swap.nr_queued_writes == 64
+    group.write("memory.force_empty", 0)
+    assert numbers(swap) == (0, 0, 0)
+    assert is_whole(mm, first, range(64))
+    swap.check()
+
+
+@pytest.mark.parametrize("has_thread", [False, True])
+def test_an_address_space_larger_than_memory_keeps_its_content(tmp_path: Path, has_thread: bool) -> None:
+    swap = queued(tmp_path, memory_pages=512, nr_cpus=2)
+    is_over = threading.Event()
+
+    def complete() -> None:
+        while not is_over.is_set():
+            swap.complete_writeback(4, cpu=1)
+
+    thread = threading.Thread(target=complete)
+    if has_thread:
+        thread.start()
+    try:
+        mm, first = written(swap, 1200)
+        for _ in range(2):
+            assert is_whole(mm, first, range(1200))
+            mm.pageout(first, 600)
+    finally:
+        is_over.set()
+        if has_thread:
+            thread.join()
+    swap.check()
+
+
+def test_swapoff_ends_the_writes_of_the_device(tmp_path: Path) -> None:
+    swap = queued(tmp_path)
+    device = swap.devices[0]
+    mm, first = written(swap, 32)
+    mm.pageout(first, 32)
+    assert swap.nr_queued_writes == 32
+    swap.swapoff(device, lambda entry, count: mm.unuse(device))
+    assert (numbers(swap), swap.devices) == ((0, 0, 32), [])
+    assert is_whole(mm, first, range(32))
+    swap.check()
+
+
+def test_a_handle_swaps_out_and_in_while_the_write_is_queued(tmp_path: Path) -> None:
+    swap = queued(tmp_path)
+    entry = swap.swap_out(swap.folio(data=b"plain text"))
+    assert numbers(swap) == (1, 1, 1)
+    folio = swap.swap_in(entry)
+    assert (folio.read(0, 10), swap.stats()["pswpin"]) == (b"plain text", 0)
+    entry = swap.swap_out(folio)
+    assert swap.nr_queued_writes == 0, "a swap-out ends the older write of the folio"
+    assert swap.swap_in(entry).read(0, 10) == b"plain text"
+    swap.check()
+
+
+@pytest.mark.parametrize(("profile", "cached_pages"), [("v618", 4), ("newest", 0)])
+def test_a_writeback_from_zswap_is_queued_too(tmp_path: Path, profile: str, cached_pages: int) -> None:
+    swap = queued(tmp_path, zswap="lz4", profile=profile)
+    swap.page_cluster = 0
+    mm, first = written(swap, 4)
+    mm.pageout(first, 4)
+    assert numbers(swap) == (0, 0, 0), "a page in zswap needs no write"
+    for page in range(4):
+        entry = mm.swap_entry(first + page)
+        assert entry is not None
+        swap.zswap.writeback(entry)
+    assert numbers(swap) == (4, 4, 4)
+    assert swap.zswap.stats()["written_back_pages"] == 4
+    swap.check()
+    swap.complete_writeback()
+    assert numbers(swap) == (0, cached_pages, cached_pages)
+    assert is_whole(mm, first, range(4))
+    swap.check()
