@@ -50,6 +50,7 @@ from .exceptions import (
     SwapFullError,
     SwapIOError,
     SwapMemoryError,
+    TaskKilledError,
     TooManySwapfilesError,
 )
 from .storage import Faulty, File, Ghost, Null, Ram, Zram

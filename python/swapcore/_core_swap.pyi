@@ -57,6 +57,10 @@ class Swap:
         ``first_search`` (``nonfull``, ``free``), ``hibernation`` (``hint``, ``search``), ``swapin_check``
         (``zero_first``, ``target_first``), ``zswap_large_swapin`` (``unless_stored``, ``never``).
 
+        Tasks: ``oom`` (``fail``, ``kill``): a fault of an `Mm` that gets no memory raises `MemoryError`, or the
+        OOM killer ends the task with the most pages and the fault is repeated; if the killer ends the task of the
+        fault, the fault raises `MemoryError`, and later calls raise `TaskKilledError`.
+
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
 
@@ -332,6 +336,22 @@ class Swap:
         Kernel: ``vm.page-cluster``."""
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
+    @property
+    def vma_ra_enabled(self) -> bool:
+        """True if faults on devices that do not rotate read the neighbouring pages of the mapping ahead, False if
+        they read the neighbouring slots; settable. Kernel: ``/sys/kernel/mm/swap/vma_ra_enabled``."""
+    @vma_ra_enabled.setter
+    def vma_ra_enabled(self, is_enabled: bool) -> None: ...
+    @property
+    def thp_defrag(self) -> Literal["always", "defer", "defer+madvise", "madvise", "never"]:
+        """The mappings for whose large folios an allocation or a charge may reclaim memory; settable.
+
+        ``always``: every mapping. ``defer+madvise``, ``madvise``: the mappings with ``is_hugepage`` of
+        `Mm.mmap`. ``defer``, ``never``: no mapping. An allocation without reclaim falls back to a smaller folio.
+        Errors of a set: EINVAL, an unknown word. Kernel: ``/sys/kernel/mm/transparent_hugepage/defrag``; differs:
+        there is no kswapd to wake."""
+    @thp_defrag.setter
+    def thp_defrag(self, defrag: str) -> None: ...
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots, charges the slots and marks the folio dirty; the table entry of each slot
         names the folio and has count 0.
@@ -454,7 +474,7 @@ class Swap:
         ``swpout_zero`` marked as zeros; ``zswpin`` read from zswap, ``zswpout`` stored in zswap, ``zswpwb``
         written from zswap to a device; ``swpout_refused`` with a slot, but refused because no place takes the
         data; ``swap_ra`` read ahead, ``swap_ra_hit`` read ahead and used afterwards. Faults that had to
-        allocate or read: ``pgmajfault``. Large folios: ``thp_swpout`` swapped out whole,
+        allocate or read: ``pgmajfault``. Tasks that the OOM killer ended: ``oom_kill``. Large folios: ``thp_swpout`` swapped out whole,
         ``thp_swpout_fallback`` split. Failed calls of storages: ``read_errors``, ``write_errors``.
 
         Bytes: ``Zswap`` of the memory of zswap's pools, ``Zswapped`` of the pages in the pools.
@@ -475,7 +495,9 @@ class Swap:
         ``shmem_alloc`` made by a first touch of an address space and of a file, ``anon_fault_fallback`` and
         ``shmem_fallback`` for which a first touch used a smaller folio, the parts
         ``anon_fault_fallback_charge`` and ``shmem_fallback_charge`` of these because a charge was refused;
-        ``split``, and ``split_failed`` because the folio had another user."""
+        ``split``, and ``split_failed`` because the folio had another user; ``split_deferred`` of which a page
+        lost its last mapping while other pages are mapped. The numbers of folios of address spaces now:
+        ``nr_anon``, and the part ``nr_anon_partially_mapped``, of which only some pages are mapped."""
     def memory(self) -> SwapMemory:
         """Returns exact byte counts of the whole subsystem, including all its devices."""
     def dump(self) -> SwapDump:

@@ -12,6 +12,7 @@ mod memcg;
 mod on_cpu;
 pub mod profile;
 mod space;
+mod thp;
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -29,7 +30,7 @@ use crate::machine::profile::{Profile, Switches};
 use crate::machine::space::Avail;
 use crate::memcg::{MemCgroups, OwnerStore, Policies};
 use crate::readahead::ClusterReadahead;
-use crate::rmap::{AnonVmas, FileMappings};
+use crate::rmap::{AnonVmas, FileMappings, Tasks};
 use crate::table::OwnerForm;
 use crate::workingset::Workingset;
 use crate::zswap::Zswap;
@@ -40,6 +41,8 @@ pub use on_cpu::OnCpu;
 pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
+use thp::Defrag;
+pub use thp::ThpDefrag;
 
 /// Writeback of zswap pages, for callers in folders of a lower layer than `swapping`. This trait is the only way to
 /// call a folder of a higher layer. Writeback allocates a folio, charges the folio and may reclaim, so its code is in
@@ -91,10 +94,14 @@ pub struct Swap {
     /// State of the readahead of neighbouring slots. Kernel: `swapin_readahead_hits` and the variables beside
     /// `swapin_readahead_hits`.
     pub(crate) readahead: ClusterReadahead,
+    /// The rule for reclaim in the allocation of large folios.
+    defrag: Defrag,
     /// The mappings whose page tables may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
     /// The files in memory.
     pub(crate) file_mappings: Arc<FileMappings>,
+    /// The tasks, among which the OOM killer chooses.
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 impl Swap {
@@ -123,8 +130,10 @@ impl Swap {
             policies: Policies::default(),
             workingset,
             readahead: ClusterReadahead::default(),
+            defrag: Defrag::default(),
             anon_vmas: Arc::default(),
             file_mappings: Arc::default(),
+            tasks: Arc::default(),
         })
     }
 
@@ -192,10 +201,11 @@ impl Swap {
         &self.memory
     }
 
-    /// Returns whether a rotational device is on. Kernel: `nr_rotate_swap`.
-    pub(crate) fn has_rotational(&self) -> bool {
+    /// Returns whether a fault reads the neighbouring pages of its mapping ahead, and not the neighbouring slots: no
+    /// rotational device is on, and readahead over pages is enabled. Kernel: `swap_use_vma_readahead`.
+    pub(crate) fn swap_use_vma_readahead(&self) -> bool {
         // Relaxed: the result selects the kind of readahead, and either kind gives correct results.
-        self.nr_rotational.load(Ordering::Relaxed) > 0
+        self.readahead.vma_ra_enabled() && self.nr_rotational.load(Ordering::Relaxed) == 0
     }
 
     /// Returns the state of the readahead of neighbouring slots.

@@ -38,6 +38,8 @@ switches! {
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
+        /// Outcome of a fault that gets no memory.
+        oom: Oom = Oom::Fail;
     }
     with {
         /// Switches of memory cgroups: the place where the owners of slots are stored, the rules that depend on that
@@ -160,6 +162,17 @@ words! {
         /// Large folios are refused, as on a regular file. A device with a virtual table allows large folios in any
         /// case. Kernel: the swap table series, phase IV, as posted.
         Refused = "refused",
+    }
+}
+
+words! {
+    /// Outcome of a fault of an address space that gets no memory although reclaim ran.
+    pub enum Oom: "oom" {
+        /// The access fails, and no task ends.
+        Fail = "fail",
+        /// The OOM killer ends the task with the most pages, and the fault is repeated unless its own task is ended.
+        /// Kernel: the OOM killer.
+        Kill = "kill",
     }
 }
 

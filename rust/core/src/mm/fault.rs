@@ -56,8 +56,8 @@ impl Mm {
     /// Makes a page present, and writable for a write access. Returns the folio of the page with a reference, and the
     /// index of the page in the folio.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, in which case the page
-    /// stays swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory`, `OverLimit` (ENOMEM), after which the OOM killer may have ended the
+    /// task; `Killed` (ESRCH); `Io` when the data cannot be read, in which case the page stays swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
     pub fn touch(&self, vpn: Vpn, access: Access, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         let vma = self.vma_of(vpn)?;
         loop {
@@ -76,53 +76,59 @@ impl Mm {
             if let Some(group) = self.swap.group(self.css()) {
                 group.count(MemcgStat::PgFault, 1);
             }
-            match pte {
-                Pte::None => self.do_anonymous_page(&vma, vpn, cpu)?,
-                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
-                Pte::Swap { entry, .. } => {
-                    let result = self.do_swap_page(&SwapFault { vma: &vma, vpn, entry, access, cpu });
-                    self.swap.end_operation(active);
-                    result?;
-                }
+            let result = self.with_oom_killer(cpu, || match pte {
+                Pte::None => self.do_anonymous_page(&vma, vpn, cpu),
+                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu),
+                Pte::Swap { entry, .. } => self.do_swap_page(&SwapFault { vma: &vma, vpn, entry, access, cpu }),
+            });
+            if pte.slot().is_some() {
+                self.swap.end_operation(active);
             }
+            result?;
+            self.check_alive()?;
         }
     }
 
-    /// Maps a folio of zeros at a page. The folio has the order of the mapping, or a smaller order when a larger
-    /// folio does not fit in the mapping or in the free memory.
+    /// Maps a folio of zeros at a page. The folio has the largest order for which memory and the charge are granted.
+    /// Kernel: `do_anonymous_page`, and `do_huge_pmd_anonymous_page` for the largest order.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
-        let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
+        let mut orders = anon_folio_orders(vma, vpn);
         loop {
-            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { Gfp::TRANSHUGE_LIGHT };
-            let window = vma.window(vpn, order.nr_pages());
-            match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
-                Some((first, Ok(folio))) => {
-                    vma.mlock_new_folio(folio.folio());
-                    self.swap.zero_anon(&folio)?;
-                    let mut table = vma.table(vpn);
-                    let entries = &mut table[index(first)..][..order.nr_pages() as usize];
-                    if entries.iter().all(|pte| *pte == Pte::None) {
-                        vma.set_anon_rmap(folio.folio(), Some(first));
-                        folio.add_mappings(order.nr_pages());
-                        for (page, pte) in entries.iter_mut().enumerate() {
-                            *pte = Pte::exclusive(folio.pfn(), page as u16);
-                        }
-                        drop(table);
-                        return self.swap.count_large(OrderEvent::AnonFaultAlloc, order, cpu);
-                    }
-                    if table[index(vpn)] != Pte::None {
-                        return Ok(());
-                    }
-                }
-                Some((_, Err(error))) if order == Order::ZERO => return Err(error),
-                Some((_, Err(error))) => {
-                    let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
-                    self.swap.count_touch_fallback(&error, events, order, cpu)?;
-                }
-                None => {}
-            }
-            order = Order::new(order.get() - 1).unwrap_or(Order::ZERO);
+            let order = orders.highest();
+            let gfp = match order {
+                Order::ZERO => Gfp::HIGHUSER_MOVABLE,
+                _ => self.swap.thp_defrag().gfp(vma.options().is_hugepage),
+            };
+            let error = match self.folio_for_task(order, gfp, cpu) {
+                Ok(folio) => return self.map_anon_folio(vma, vpn, &folio, cpu),
+                Err(error) if order == Order::ZERO => return Err(error),
+                Err(error) => error,
+            };
+            let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
+            self.swap.count_touch_fallback(&error, events, order, cpu)?;
+            orders = orders.without(order);
         }
+    }
+
+    /// Fills a new folio with zeros and maps the folio around a page. The folio is not mapped if another thread has
+    /// mapped a page of the range; the fault starts again then.
+    fn map_anon_folio(&self, vma: &Vma, vpn: Vpn, folio: &FolioRef<'_>, cpu: CpuId) -> Result<()> {
+        let (order, nr_pages) = (folio.order(), folio.nr_pages());
+        let first = vma.window(vpn, nr_pages).expect("an order that fits").start;
+        vma.mlock_new_folio(folio.folio());
+        self.swap.zero_anon(folio)?;
+        let mut table = vma.table(vpn);
+        let entries = &mut table[index(first)..][..nr_pages as usize];
+        if entries.iter().any(|pte| *pte != Pte::None) {
+            return Ok(());
+        }
+        vma.set_anon_rmap(folio.folio(), Some(first));
+        folio.add_mappings(nr_pages);
+        for (page, pte) in entries.iter_mut().enumerate() {
+            *pte = Pte::exclusive(folio.pfn(), page as u16);
+        }
+        drop(table);
+        self.swap.count_large(OrderEvent::AnonFaultAlloc, order, cpu)
     }
 
     /// Makes a page writable: in place when the mapping is the only user of the page, otherwise in a copy. Kernel:
@@ -153,7 +159,7 @@ impl Mm {
             vma.set_anon_rmap(new.folio(), Some(vpn));
             new.add_mappings(1);
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
-            vma.remove_rmap(old.folio());
+            vma.remove_rmap(old.folio(), 1);
         }
         drop(table);
         // The last user of the old folio may be the swap cache, whose slots no page table refers to any more. Kernel:
@@ -206,15 +212,16 @@ impl Mm {
             return Ok(Some((folio, false)));
         }
         let is_synchronous = self.swap.on_cpu(cpu)?.is_synchronous(entry)?;
-        let how = Swapin { faulting: self.css(), ..Swapin::new(cpu, Orders::ZERO) };
+        let huge_gfp = self.swap.thp_defrag().gfp(vma.options().is_hugepage);
+        let how = Swapin { faulting: self.css(), huge_gfp, ..Swapin::new(cpu, Orders::ZERO) };
         if is_synchronous {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
         }
-        if self.swap.has_rotational() {
-            return self.swap.swap_cluster_readahead(entry, &how);
+        if self.swap.swap_use_vma_readahead() {
+            return self.swap_vma_readahead(vma, vpn, entry, &how);
         }
-        self.swap_vma_readahead(vma, vpn, entry, &how)
+        self.swap.swap_cluster_readahead(entry, &how)
     }
 
     /// Updates the readahead state for a folio found in the cache. Kernel: `swap_update_readahead`.
@@ -227,12 +234,10 @@ impl Mm {
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
-        if self.swap.has_rotational() {
-            if is_ahead {
-                self.swap.readahead().hit();
-            }
-        } else {
+        if self.swap.swap_use_vma_readahead() {
             vma.readahead.hit(vpn, flag);
+        } else if is_ahead {
+            self.swap.readahead().hit();
         }
         if is_ahead {
             let mut on_cpu = self.swap.on_cpu(cpu)?;
@@ -336,6 +341,29 @@ impl Mm {
             || locked.has(FolioFlags::MLOCKED)
             || (fault.access == Access::Write && may_reuse(locked.folio(), 1)))
     }
+}
+
+/// Returns the orders that the first touch of a page may use: the orders of the mapping up to the highest order that
+/// fits. An order fits if the aligned window of pages lies in the mapping and no page of the window is mapped. Kernel:
+/// `alloc_anon_folio`, up to the allocation.
+fn anon_folio_orders(vma: &Vma, vpn: Vpn) -> Orders {
+    let options = vma.options();
+    let mut orders = match options.anon_orders.is_empty() {
+        true => Orders::up_to(Order::new(options.anon_order).expect("checked by mmap")),
+        false => options.anon_orders,
+    };
+    let table = vma.table(vpn);
+    while orders.highest() != Order::ZERO {
+        let order = orders.highest();
+        let is_free = |window: Range<Vpn>| {
+            table[index(window.start)..][..order.nr_pages() as usize].iter().all(|pte| *pte == Pte::None)
+        };
+        if vma.window(vpn, order.nr_pages()).is_some_and(is_free) {
+            break;
+        }
+        orders = orders.without(order);
+    }
+    orders
 }
 
 /// Returns whether all entries name consecutive slots and have equal `is_exclusive` flags. Kernel: `swap_pte_batch`.

@@ -7,11 +7,11 @@
 
 mod fault;
 mod madvise;
+mod oom;
 mod shmem;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 pub use fault::Access;
 pub use madvise::PageoutReport;
@@ -20,14 +20,13 @@ pub use shmem::{FILE_PAGES_MAX, Shmem, ShmemEntry};
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
-use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn, SwpType};
 use crate::containers::pieces::pieces;
 use crate::folio::{Folio, FolioFlags, FolioRef};
 use crate::machine::{Event, Swap};
 use crate::readahead::Vpn;
-use crate::rmap::index;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
+use crate::rmap::{Task, index};
 
 /// Largest number of pages of one mapping: 1 TiB. A page table is allocated at the first use of the table, but the
 /// locks of all page tables of a mapping exist from the start.
@@ -37,9 +36,7 @@ pub const MMAP_PAGES_MAX: u64 = 1 << 28;
 #[derive(Debug)]
 pub struct Mm {
     swap: Arc<Swap>,
-    vmas: RwLock<Vec<Arc<Vma>>>,
-    /// The number of the task's group, a [`CssId`].
-    css: AtomicU32,
+    task: Arc<Task>,
 }
 
 impl Mm {
@@ -56,26 +53,26 @@ impl Mm {
         if let Some(groups) = swap.memcg() {
             groups.enter(css)?;
         }
-        Ok(Self { swap, vmas: RwLock::default(), css: AtomicU32::new(css.0) })
+        let task = swap.tasks.add_task(css);
+        Ok(Self { swap, task })
     }
 
     /// Returns the group of the task.
     pub fn css(&self) -> CssId {
-        // Relaxed: the number guards no other data, and a number names the same group structure as long as the
-        // subsystem exists.
-        CssId(self.css.load(Ordering::Relaxed))
+        self.task.css()
     }
 
     /// Moves the task to another group. The task's next pages are charged to the new group. The charges of pages and
     /// slots that the task already has stay with the old group.
     ///
-    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed. Locks: the tree lock.
+    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed; `Killed` (ESRCH). Locks:
+    /// the tree lock.
     /// Kernel: a write of `cgroup.procs`, on v1 without `memory.move_charge_at_immigrate`.
     pub fn enter_group(&self, css: CssId) -> Result<()> {
+        self.check_alive()?;
         if let Some(groups) = self.swap.memcg() {
             groups.enter(css)?;
-            let old = self.css.swap(css.0, Ordering::Relaxed);
-            groups.leave(CssId(old));
+            groups.leave(self.task.replace_css(css));
         }
         Ok(())
     }
@@ -103,17 +100,15 @@ impl Mm {
     }
 
     fn vmas(&self) -> RwLockReadGuard<'_, Vec<Arc<Vma>>> {
-        // A poisoned lock is used like any other lock. The list is valid after a panic, because each change of the
-        // list is one push.
-        self.vmas.read().unwrap_or_else(PoisonError::into_inner)
+        self.task.vmas()
     }
 
     fn vmas_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
-        self.vmas.write().unwrap_or_else(PoisonError::into_inner)
+        self.task.vmas_mut()
     }
 
     /// Maps `nr_pages` pages and returns the mapping, which starts at a page table border. Errors: `OutOfRange`
-    /// (EINVAL).
+    /// (EINVAL); `Killed` (ESRCH).
     pub fn mmap(&self, nr_pages: u64, options: VmaOptions) -> Result<Arc<Vma>> {
         let high = MMAP_PAGES_MAX;
         if nr_pages == 0 || nr_pages > high {
@@ -122,6 +117,7 @@ impl Mm {
         if Order::new(options.anon_order).is_none() {
             return Err(SwapError::OrderTooLarge(options.anon_order.into()));
         }
+        self.check_alive()?;
         let mut vmas = self.vmas_mut();
         let last = vmas.last().map_or(0, |vma| vma.pages().end.0);
         let start = (last + 1).next_multiple_of(PTRS_PER_PTE);
@@ -130,8 +126,9 @@ impl Mm {
         Ok(vma)
     }
 
-    /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT).
+    /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT); `Killed` (ESRCH).
     pub fn vma_of(&self, vpn: Vpn) -> Result<Arc<Vma>> {
+        self.check_alive()?;
         let vmas = self.vmas();
         let at = vmas.partition_point(|vma| vma.pages().end <= vpn);
         vmas.get(at).filter(|vma| vma.pages().contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
@@ -164,6 +161,7 @@ impl Mm {
     ///
     /// Errors, with no copy made: `CountOverflow` (EOVERFLOW). Kernel: `copy_page_range`.
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
+        self.check_alive()?;
         let _active = self.swap.begin_activity();
         let child = self.with_group(|css| Self::in_group(self.swap.clone(), css))?;
         for vma in self.vmas().iter() {
@@ -214,25 +212,8 @@ impl Mm {
                 let mut table = vma.table(vpn);
                 (vpn.0..end).map(|vpn| std::mem::take(&mut table[index(Vpn(vpn))])).collect()
             };
-            self.drop_entries(&vma, &taken, cpu)?;
+            self.swap.drop_entries(&vma, &taken, cpu)?;
             vpn = Vpn(end);
-        }
-        Ok(())
-    }
-
-    /// Drops the references to folios and slots that entries held before these entries were taken out of the page
-    /// tables of a mapping.
-    fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
-        for run in taken.chunk_by(|a, b| a.slot().is_some_and(|a| b.slot() == Some(a.plus(1)))) {
-            match run[0] {
-                Pte::None => {}
-                Pte::Present { pfn, .. } => {
-                    let folio = folio_of(&self.swap, pfn);
-                    vma.remove_rmap(folio.folio());
-                    self.swap.free_folio_and_swap_cache(&folio, cpu)?;
-                }
-                Pte::Swap { entry, .. } => self.swap.put(entry, run.len() as u32, cpu)?,
-            }
         }
         Ok(())
     }
@@ -254,33 +235,100 @@ impl Mm {
         Ok(())
     }
 
+    /// Returns one word for each page of a range, see [`PAGEMAP_PRESENT`] and [`PAGEMAP_SWAP`]; 0 for a page without
+    /// memory and slot. Errors: `NotMapped` (EFAULT). Locks: each page table in turn. Kernel: `/proc/PID/pagemap`,
+    /// `pagemap_read`; differs: all other bits are 0.
+    pub fn pagemap(&self, pages: Range<Vpn>) -> Result<Vec<u64>> {
+        let mut words = Vec::new();
+        let mut vpn = pages.start;
+        while vpn < pages.end {
+            let vma = self.vma_of(vpn)?;
+            let end = vma.same_table(vpn).end.min(pages.end.0);
+            let table = vma.table(vpn);
+            words.extend(table[index(vpn)..][..(end - vpn.0) as usize].iter().map(|pte| pagemap_word(*pte)));
+            vpn = Vpn(end);
+        }
+        Ok(words)
+    }
+
     /// Returns the number of pages in memory and the number of swapped-out pages.
     pub fn nr_pages(&self) -> (u64, u64) {
-        let mut sum = (0, 0);
-        for vma in self.vmas().iter() {
-            for table in vma.tables().iter().map(SpinMutex::lock) {
-                sum.0 += table.iter().filter(|pte| matches!(pte, Pte::Present { .. })).count() as u64;
-                sum.1 += table.iter().filter(|pte| pte.slot().is_some()).count() as u64;
-            }
+        self.task.rss_pages()
+    }
+}
+
+/// The bit of a word of [`Mm::pagemap`] for a page in memory. Bits 0 to 54 are the frame number. Kernel: `PM_PRESENT`.
+pub const PAGEMAP_PRESENT: u64 = 1 << 63;
+/// The bit of a word of [`Mm::pagemap`] for a swapped-out page. Bits 0 to 4 are the type of the slot, and bits 5 to 54
+/// are its offset. Kernel: `PM_SWAP`.
+pub const PAGEMAP_SWAP: u64 = 1 << 62;
+/// Number of bits of the swap type in a word of [`Mm::pagemap`]. Kernel: `MAX_SWAPFILES_SHIFT`.
+const PAGEMAP_TYPE_BITS: u32 = 5;
+
+/// Returns the word of [`Mm::pagemap`] for a page table entry. Kernel: `pte_to_pagemap_entry`.
+fn pagemap_word(pte: Pte) -> u64 {
+    match pte {
+        Pte::None => 0,
+        Pte::Present { pfn, page, .. } => PAGEMAP_PRESENT | (pfn.0 + u64::from(page)),
+        Pte::Swap { entry, .. } => {
+            PAGEMAP_SWAP | u64::from(entry.offset().0) << PAGEMAP_TYPE_BITS | u64::from(entry.ty().0)
         }
-        sum
     }
 }
 
 impl Drop for Mm {
     fn drop(&mut self) {
         let _active = self.swap.begin_activity();
-        let vmas = std::mem::take(&mut *self.vmas_mut());
-        for vma in vmas {
-            for table in vma.tables() {
-                let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                // The error `NoDevice` is ignored, because a device that is off has no slots to free.
-                let _ = self.drop_entries(&vma, &taken, CpuId(0));
-            }
-        }
+        // The error `NoDevice` is ignored, because a device that is off has no slots to free.
+        let _ = self.swap.exit_mmap(&self.task, CpuId(0));
         if let Some(groups) = self.swap.memcg() {
             groups.leave(self.css());
         }
+    }
+}
+
+impl Swap {
+    /// Drops the references to folios and slots that entries held before these entries were taken out of the page
+    /// tables of a mapping.
+    fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
+        for run in taken.chunk_by(is_next) {
+            match run[0] {
+                Pte::None => {}
+                Pte::Present { pfn, .. } => {
+                    let folio = folio_of(self, pfn);
+                    vma.remove_rmap(folio.folio(), run.len() as u32);
+                    self.free_folio_and_swap_cache(&folio, cpu)?;
+                }
+                Pte::Swap { entry, .. } => self.put(entry, run.len() as u32, cpu)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees all pages and slots of a task; the mappings stay. Errors: `NoDevice` (ENOENT), with all other pages freed.
+    /// Kernel: `exit_mmap`.
+    fn exit_mmap(&self, task: &Task, cpu: CpuId) -> Result<()> {
+        let vmas = task.vmas().clone();
+        let mut result = Ok(());
+        for vma in vmas {
+            for table in vma.tables() {
+                let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
+                result = result.and(self.drop_entries(&vma, &taken, cpu));
+            }
+        }
+        result
+    }
+}
+
+/// Returns whether an entry names the slot after that of the entry before, or the page after that of the entry before
+/// in the same folio.
+fn is_next(before: &Pte, entry: &Pte) -> bool {
+    match (*before, *entry) {
+        (Pte::Swap { entry: before, .. }, Pte::Swap { entry, .. }) => entry == before.plus(1),
+        (Pte::Present { pfn: before, page: last, .. }, Pte::Present { pfn, page, .. }) => {
+            before == pfn && last + 1 == page
+        }
+        _ => false,
     }
 }
 

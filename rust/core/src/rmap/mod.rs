@@ -15,12 +15,14 @@
 //! them.
 
 mod file;
+mod tasks;
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 pub use file::ShmemEntry;
 pub(crate) use file::{FileMapping, FileMappings};
+pub(crate) use tasks::{Task, Tasks};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::{Pfn, SwpEntry};
@@ -100,8 +102,13 @@ pub(crate) type PageTable = Vec<Pte>;
 pub struct VmaOptions {
     /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
     pub orders: Orders,
-    /// Order of the folio that the first touch of a page makes, if a folio of this order fits.
+    /// Order of the folio that the first touch of a page makes, if a folio of this order fits; a smaller order is
+    /// tried next. Not used if `anon_orders` has an order.
     pub anon_order: u8,
+    /// Orders that the first touch of a page may use, the largest first. Kernel: the mTHP sizes that are enabled.
+    pub anon_orders: Orders,
+    /// Whether the mapping is advised to be huge, see [`crate::machine::ThpDefrag`]. Kernel: `VM_HUGEPAGE`.
+    pub is_hugepage: bool,
     /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets
     /// it.
     pub is_locked: bool,
@@ -195,7 +202,11 @@ impl Vma {
         if let Some(index) = index
             && !folio.is_mapped()
         {
+            let is_new = !folio.has_rmap();
             folio.set_anon_rmap(self.anon_vma.number, index as u32);
+            if is_new {
+                folio.count_as_anon(1);
+            }
         }
     }
 
@@ -205,14 +216,15 @@ impl Vma {
         folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
     }
 
-    /// Subtracts one page of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
+    /// Subtracts `nr_pages` pages of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
     /// the flag MLOCKED; reclaim sets the flag again if the mapping still maps other pages of the folio. The caller
-    /// holds a reference. Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
-    pub(crate) fn remove_rmap(&self, folio: Folio<'_>) {
+    /// holds a reference. Kernel: `folio_remove_rmap_ptes`, `munlock_vma_folio`.
+    pub(crate) fn remove_rmap(&self, folio: Folio<'_>, nr_pages: u32) {
         if self.options.is_locked {
             folio.munlock();
         }
-        folio.remove_mappings(1);
+        folio.remove_mappings(nr_pages);
+        folio.note_partial_mapping();
     }
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.

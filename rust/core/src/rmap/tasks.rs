@@ -1,0 +1,108 @@
+//! The tasks of a subsystem, each with its mappings and its group. The OOM killer chooses among the tasks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use super::{Pte, Vma};
+use crate::base::sync::SpinMutex;
+use crate::base::types::CssId;
+
+/// A task with its address space. Kernel: `struct task_struct` and its `struct mm_struct`.
+#[derive(Debug)]
+pub(crate) struct Task {
+    number: u64,
+    home: Arc<Tasks>,
+    /// The number of the task's group, a [`CssId`].
+    css: AtomicU32,
+    /// The OOM killer has ended the task. Kernel: `MMF_OOM_SKIP` after the exit.
+    is_killed: AtomicBool,
+    vmas: RwLock<Vec<Arc<Vma>>>,
+}
+
+impl Task {
+    /// Returns the group of the task.
+    pub(crate) fn css(&self) -> CssId {
+        // Relaxed: the number guards no other data, and a number names the same group structure as long as the
+        // subsystem exists.
+        CssId(self.css.load(Ordering::Relaxed))
+    }
+
+    /// Stores the group of the task and returns the group before.
+    pub(crate) fn replace_css(&self, css: CssId) -> CssId {
+        CssId(self.css.swap(css.0, Ordering::Relaxed))
+    }
+
+    /// Returns whether the OOM killer has ended the task.
+    pub(crate) fn is_killed(&self) -> bool {
+        // Acquire pairs with the AcqRel in `mark_killed`: a fault that does not see the mark has mapped its page
+        // before the OOM killer empties the page table, or the fault sees the mark afterwards.
+        self.is_killed.load(Ordering::Acquire)
+    }
+
+    /// Marks the task as ended. Returns false if the task was ended before.
+    pub(crate) fn mark_killed(&self) -> bool {
+        !self.is_killed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Returns the mappings in the order of their pages.
+    pub(crate) fn vmas(&self) -> RwLockReadGuard<'_, Vec<Arc<Vma>>> {
+        // A poisoned lock is used like any other lock. The list is valid after a panic, because each change of the
+        // list is one push.
+        self.vmas.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the mappings for a change.
+    pub(crate) fn vmas_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
+        self.vmas.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of pages in memory and the number of swapped-out pages. Locks: each page table in turn.
+    pub(crate) fn rss_pages(&self) -> (u64, u64) {
+        let mut sum = (0, 0);
+        for vma in self.vmas().iter() {
+            for table in vma.tables().iter().map(SpinMutex::lock) {
+                sum.0 += table.iter().filter(|pte| matches!(pte, Pte::Present { .. })).count() as u64;
+                sum.1 += table.iter().filter(|pte| pte.slot().is_some()).count() as u64;
+            }
+        }
+        sum
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.home.by_number.lock().remove(&self.number);
+    }
+}
+
+/// The tasks of a subsystem by number. Later tasks have higher numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    next: AtomicU64,
+    by_number: SpinMutex<BTreeMap<u64, Weak<Task>>>,
+}
+
+impl Tasks {
+    /// Makes a task without mappings in a group.
+    pub(crate) fn add_task(self: &Arc<Self>, css: CssId) -> Arc<Task> {
+        // Relaxed: no other memory depends on the number.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let task = Arc::new(Task {
+            number,
+            home: self.clone(),
+            css: AtomicU32::new(css.0),
+            is_killed: AtomicBool::new(false),
+            vmas: RwLock::default(),
+        });
+        self.by_number.lock().insert(number, Arc::downgrade(&task));
+        task
+    }
+
+    /// Returns the tasks that the OOM killer has not ended, in the order of their numbers.
+    pub(crate) fn alive(&self) -> Vec<Arc<Task>> {
+        // The upgrades run under the lock, but no task is dropped under the lock, because the drop takes the lock.
+        let tasks: Vec<_> = self.by_number.lock().values().filter_map(Weak::upgrade).collect();
+        tasks.into_iter().filter(|task| !task.is_killed()).collect()
+    }
+}
