@@ -337,12 +337,6 @@ class Swap:
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
     @property
-    def vma_ra_enabled(self) -> bool:
-        """True if faults on devices that do not rotate read the neighbouring pages of the mapping ahead, False if
-        they read the neighbouring slots; settable. Kernel: ``/sys/kernel/mm/swap/vma_ra_enabled``."""
-    @vma_ra_enabled.setter
-    def vma_ra_enabled(self, is_enabled: bool) -> None: ...
-    @property
     def thp_defrag(self) -> Literal["always", "defer", "defer+madvise", "madvise", "never"]:
         """The mappings for whose large folios an allocation or a charge may reclaim memory; settable.
 
@@ -495,9 +489,7 @@ class Swap:
         ``shmem_alloc`` made by a first touch of an address space and of a file, ``anon_fault_fallback`` and
         ``shmem_fallback`` for which a first touch used a smaller folio, the parts
         ``anon_fault_fallback_charge`` and ``shmem_fallback_charge`` of these because a charge was refused;
-        ``split``, and ``split_failed`` because the folio had another user; ``split_deferred`` of which a page
-        lost its last mapping while other pages are mapped. The numbers of folios of address spaces now:
-        ``nr_anon``, and the part ``nr_anon_partially_mapped``, of which only some pages are mapped."""
+        ``split``, and ``split_failed`` because the folio had another user."""
     def memory(self) -> SwapMemory:
         """Returns exact byte counts of the whole subsystem, including all its devices."""
     def dump(self) -> SwapDump:

@@ -54,7 +54,6 @@ impl<'a> OnCpu<'a> {
         if !folio.freeze(expected) {
             return Err(SwapError::FolioPinned { refs: folio.refs(), expected });
         }
-        folio.count_anon_parts(order, nr_mapped(0..folio.nr_pages()));
         if let Some(groups) = op.swap.memcg() {
             folio.split_charge(groups, folio.nr_pages() / order.nr_pages());
         }

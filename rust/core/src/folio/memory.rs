@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::activity::ActivityGate;
-use super::anon::AnonFolios;
 use super::refs::FolioRefs;
 use super::{FILE_RMAP, Folio, FolioFlags, FolioRef};
 use crate::base::error::{Result, SwapError};
@@ -142,8 +141,6 @@ pub struct Memory {
     pub(super) lru_gen_enabled: bool,
     /// The gate between operations and `Swap::check`, the check of the invariants.
     activity: ActivityGate,
-    /// Counts of large anonymous folios.
-    pub(super) anon_folios: AnonFolios,
 }
 
 impl fmt::Debug for Memory {
@@ -176,7 +173,6 @@ impl Memory {
             nr_isolated: AtomicU64::new(0),
             lru_gen_enabled: false,
             activity: ActivityGate::default(),
-            anon_folios: AnonFolios::default(),
         })
     }
 
@@ -312,7 +308,6 @@ impl Memory {
             folio.uncharge(groups);
         }
         drop(freeing);
-        folio.forget_anon();
         let (order, pfn) = (folio.order(), folio.pfn.0 as u32);
         let arena = self.arena.get().expect("the folio came from it");
         {

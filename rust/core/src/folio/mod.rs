@@ -1,7 +1,6 @@
 //! Folios: runs of pages with data, flags, a lock and a reference count.
 
 mod activity;
-mod anon;
 mod data;
 mod held;
 mod lru;
@@ -62,8 +61,6 @@ bitflags::bitflags! {
         const UNEVICTABLE = 1 << 14;
         /// No group is charged for the folio's slots, because the slots were allocated without a folio. Kernel: none.
         const SWAP_UNCHARGED = 1 << 15;
-        /// A page of the large folio is not mapped any more while others are. Kernel: `PG_partially_mapped`.
-        const PARTIALLY_MAPPED = 1 << 16;
         /// The folio was read ahead and has not been used yet. `RECLAIM` is the same bit.
         const READAHEAD = 1 << 7;
     }
@@ -140,8 +137,8 @@ impl<'a> Folio<'a> {
         self.flags().contains(flags)
     }
 
-    /// Sets flags and returns the old flags. A change of any flag except REFERENCED, READAHEAD, WAITERS and
-    /// PARTIALLY_MAPPED needs the folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the thread that isolated the
+    /// Sets flags and returns the old flags. A change of any flag except REFERENCED, READAHEAD and WAITERS needs the
+    /// folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the thread that isolated the
     /// folio changes ACTIVE and WORKINGSET; while a generation lists the folio, the holder of the LRU lock changes
     /// these two flags.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
@@ -311,7 +308,7 @@ impl<'a> Folio<'a> {
     /// unlocked, and has the flags and the group of this folio.
     pub(crate) fn make_part(self, part: Folio<'_>, as_part: Part) {
         let (from, to) = (self.memory.header(self.pfn), self.memory.header(part.pfn));
-        let flags = self.flags() - FolioFlags::LOCKED - FolioFlags::WAITERS - FolioFlags::PARTIALLY_MAPPED;
+        let flags = self.flags() - FolioFlags::LOCKED - FolioFlags::WAITERS;
         // Relaxed throughout: the folio is frozen, and `unfreeze` publishes the part.
         to.order.store(as_part.order.get(), Ordering::Relaxed);
         to.flags.store(flags.bits(), Ordering::Relaxed);
@@ -333,14 +330,12 @@ impl<'a> Folio<'a> {
     /// Copies the flags, reverse map and charge of the folio `old`, which this folio replaces. Kernel:
     /// `folio_migrate_flags`.
     pub(crate) fn take_over(self, old: Folio<'_>) {
-        let own = FolioFlags::LRU | FolioFlags::SWAPCACHE | FolioFlags::PARTIALLY_MAPPED;
-        let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | own;
+        let mine = FolioFlags::LOCKED | FolioFlags::WAITERS | FolioFlags::LRU | FolioFlags::SWAPCACHE;
         // The old folio leaves its list before its charge moves to this folio, because the group of a folio selects
         // the list. `lru_del` sets ACTIVE if one of the two youngest generations listed the folio.
         let was_listed = old.lru_del();
         self.set(old.flags() - mine);
         self.set_anon_rmap(old.rmap(), old.page_index());
-        self.count_as_anon(1);
         self.set_lru_refs(old.facts().lru_refs);
         self.take_charge(old);
         if was_listed {

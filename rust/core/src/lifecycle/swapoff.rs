@@ -40,7 +40,7 @@ impl Swap {
             local.devices[ty.index()] = None;
             local.flush_hints(|hint| hint.ty() == ty);
         });
-        // Relaxed: see `swap_use_vma_readahead`.
+        // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_sub(usize::from(!device.has(SwpFlags::SOLIDSTATE)), Ordering::Relaxed);
         self.nr_virtual.fetch_sub(usize::from(device.is_virtual()), Ordering::Relaxed);
         self.raise_automatic(&mut active, device.prio());

@@ -79,7 +79,7 @@ impl Swap {
         // Relaxed: a thread that finds the device in its CPU's table took that CPU's local lock after this store.
         self.nr_types.fetch_max(free + 1, Ordering::Relaxed);
         self.locals.for_each(|local| local.devices[free] = Some(device.clone()));
-        // Relaxed: see `swap_use_vma_readahead`.
+        // Relaxed: see `has_rotational`.
         self.nr_rotational.fetch_add(usize::from(spec.is_rotational), Ordering::Relaxed);
         // Relaxed: a request that reads the old number does not see the new virtual device and uses another device.
         self.nr_virtual.fetch_add(usize::from(device.is_virtual()), Ordering::Relaxed);

@@ -201,11 +201,10 @@ impl Swap {
         &self.memory
     }
 
-    /// Returns whether a fault reads the neighbouring pages of its mapping ahead, and not the neighbouring slots: no
-    /// rotational device is on, and readahead over pages is enabled. Kernel: `swap_use_vma_readahead`.
-    pub(crate) fn swap_use_vma_readahead(&self) -> bool {
+    /// Returns whether a rotational device is on. Kernel: `nr_rotate_swap`.
+    pub(crate) fn has_rotational(&self) -> bool {
         // Relaxed: the result selects the kind of readahead, and either kind gives correct results.
-        self.readahead.vma_ra_enabled() && self.nr_rotational.load(Ordering::Relaxed) == 0
+        self.nr_rotational.load(Ordering::Relaxed) > 0
     }
 
     /// Returns the state of the readahead of neighbouring slots.

@@ -159,7 +159,7 @@ impl Mm {
             vma.set_anon_rmap(new.folio(), Some(vpn));
             new.add_mappings(1);
             table[index(vpn)] = Pte::exclusive(new.pfn(), 0);
-            vma.remove_rmap(old.folio(), 1);
+            vma.remove_rmap(old.folio());
         }
         drop(table);
         // The last user of the old folio may be the swap cache, whose slots no page table refers to any more. Kernel:
@@ -218,10 +218,10 @@ impl Mm {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);
             return self.swap.swapin_folio_or_none(entry, &Swapin { orders, ..how });
         }
-        if self.swap.swap_use_vma_readahead() {
-            return self.swap_vma_readahead(vma, vpn, entry, &how);
+        if self.swap.has_rotational() {
+            return self.swap.swap_cluster_readahead(entry, &how);
         }
-        self.swap.swap_cluster_readahead(entry, &how)
+        self.swap_vma_readahead(vma, vpn, entry, &how)
     }
 
     /// Updates the readahead state for a folio found in the cache. Kernel: `swap_update_readahead`.
@@ -234,10 +234,12 @@ impl Mm {
         let is_ahead =
             !folio.has(FolioFlags::WRITEBACK) && folio.clear(FolioFlags::READAHEAD).contains(FolioFlags::READAHEAD);
         let flag = if is_ahead { ReadaheadFlag::Set } else { ReadaheadFlag::Clear };
-        if self.swap.swap_use_vma_readahead() {
+        if self.swap.has_rotational() {
+            if is_ahead {
+                self.swap.readahead().hit();
+            }
+        } else {
             vma.readahead.hit(vpn, flag);
-        } else if is_ahead {
-            self.swap.readahead().hit();
         }
         if is_ahead {
             let mut on_cpu = self.swap.on_cpu(cpu)?;

@@ -212,8 +212,25 @@ impl Mm {
                 let mut table = vma.table(vpn);
                 (vpn.0..end).map(|vpn| std::mem::take(&mut table[index(Vpn(vpn))])).collect()
             };
-            self.swap.drop_entries(&vma, &taken, cpu)?;
+            self.drop_entries(&vma, &taken, cpu)?;
             vpn = Vpn(end);
+        }
+        Ok(())
+    }
+
+    /// Drops the references to folios and slots that entries held before these entries were taken out of the page
+    /// tables of a mapping.
+    fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
+        for run in taken.chunk_by(|a, b| a.slot().is_some_and(|a| b.slot() == Some(a.plus(1)))) {
+            match run[0] {
+                Pte::None => {}
+                Pte::Present { pfn, .. } => {
+                    let folio = folio_of(&self.swap, pfn);
+                    vma.remove_rmap(folio.folio());
+                    self.swap.free_folio_and_swap_cache(&folio, cpu)?;
+                }
+                Pte::Swap { entry, .. } => self.swap.put(entry, run.len() as u32, cpu)?,
+            }
         }
         Ok(())
     }
@@ -279,56 +296,17 @@ fn pagemap_word(pte: Pte) -> u64 {
 impl Drop for Mm {
     fn drop(&mut self) {
         let _active = self.swap.begin_activity();
-        // The error `NoDevice` is ignored, because a device that is off has no slots to free.
-        let _ = self.swap.exit_mmap(&self.task, CpuId(0));
-        if let Some(groups) = self.swap.memcg() {
-            groups.leave(self.css());
-        }
-    }
-}
-
-impl Swap {
-    /// Drops the references to folios and slots that entries held before these entries were taken out of the page
-    /// tables of a mapping.
-    fn drop_entries(&self, vma: &Vma, taken: &[Pte], cpu: CpuId) -> Result<()> {
-        for run in taken.chunk_by(is_next) {
-            match run[0] {
-                Pte::None => {}
-                Pte::Present { pfn, .. } => {
-                    let folio = folio_of(self, pfn);
-                    vma.remove_rmap(folio.folio(), run.len() as u32);
-                    self.free_folio_and_swap_cache(&folio, cpu)?;
-                }
-                Pte::Swap { entry, .. } => self.put(entry, run.len() as u32, cpu)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Frees all pages and slots of a task; the mappings stay. Errors: `NoDevice` (ENOENT), with all other pages freed.
-    /// Kernel: `exit_mmap`.
-    fn exit_mmap(&self, task: &Task, cpu: CpuId) -> Result<()> {
-        let vmas = task.vmas().clone();
-        let mut result = Ok(());
+        let vmas = std::mem::take(&mut *self.vmas_mut());
         for vma in vmas {
             for table in vma.tables() {
                 let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                result = result.and(self.drop_entries(&vma, &taken, cpu));
+                // The error `NoDevice` is ignored, because a device that is off has no slots to free.
+                let _ = self.drop_entries(&vma, &taken, CpuId(0));
             }
         }
-        result
-    }
-}
-
-/// Returns whether an entry names the slot after that of the entry before, or the page after that of the entry before
-/// in the same folio.
-fn is_next(before: &Pte, entry: &Pte) -> bool {
-    match (*before, *entry) {
-        (Pte::Swap { entry: before, .. }, Pte::Swap { entry, .. }) => entry == before.plus(1),
-        (Pte::Present { pfn: before, page: last, .. }, Pte::Present { pfn, page, .. }) => {
-            before == pfn && last + 1 == page
+        if let Some(groups) = self.swap.memcg() {
+            groups.leave(self.css());
         }
-        _ => false,
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Mm;
+use super::{Mm, Pte};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, CssId};
 use crate::machine::profile::Oom;
-use crate::machine::{Event, Swap};
+use crate::machine::Event;
 use crate::memcg::{MemCgroups, MemcgEvent};
 use crate::rmap::Task;
 
@@ -22,7 +22,7 @@ impl Mm {
                 result => return result,
             };
             let css = if let SwapError::OverLimit { css, .. } = error { css } else { CssId::ROOT };
-            if self.swap.switches().oom != Oom::Kill || !self.swap.out_of_memory(css, cpu)? || self.task.is_killed() {
+            if self.swap.switches().oom != Oom::Kill || !self.out_of_memory(css, cpu)? || self.task.is_killed() {
                 return Err(error);
             }
         }
@@ -37,28 +37,26 @@ impl Mm {
     pub(super) fn check_alive(&self) -> Result<()> {
         if self.task.is_killed() {
             // A fault of another thread can have mapped a page after the OOM killer freed the pages of the task.
-            self.swap.exit_mmap(&self.task, CpuId(0))?;
+            self.exit_mmap(&self.task, CpuId(0));
             return Err(SwapError::Killed);
         }
         Ok(())
     }
-}
 
-impl Swap {
     /// Ends the task with the most pages in the groups from `top` down, and every other task of the highest group with
     /// `memory.oom.group` between. Returns false if no task has a page, or if `memory.oom_control` forbids the kill.
     ///
     /// Errors: `BadCpu` (EINVAL). Locks: the caller holds no lock. Kernel: `mem_cgroup_out_of_memory`,
     /// `select_bad_process`, `oom_kill_process`.
     fn out_of_memory(&self, top: CssId, cpu: CpuId) -> Result<bool> {
-        let memcg = self.memcg();
+        let memcg = self.swap.memcg();
         if memcg.is_some_and(|groups| groups.get(top).is_oom_kill_disabled()) {
             return Ok(false);
         }
         let below = |top: CssId| memcg.map(|groups| groups.subtree(top));
         let tasks_of = |groups: Option<Vec<CssId>>| {
             let is_in = move |task: &Arc<Task>| groups.as_ref().is_none_or(|groups| groups.contains(&task.css()));
-            self.tasks.alive().into_iter().filter(is_in)
+            self.swap.tasks.alive().into_iter().filter(is_in)
         };
         // Of several tasks with the same number of pages, the task that was made last is ended, as in the kernel.
         let Some((_, victim)) = tasks_of(below(top))
@@ -82,16 +80,28 @@ impl Swap {
         if !task.mark_killed() {
             return Ok(());
         }
-        self.on_cpu(cpu)?.counters().count(Event::OomKill, 1);
-        if let Some(groups) = self.memcg() {
+        self.swap.on_cpu(cpu)?.counters().count(Event::OomKill, 1);
+        if let Some(groups) = self.swap.memcg() {
             groups.raise(groups.get(task.css()), MemcgEvent::OomKill);
         }
-        self.exit_mmap(task, cpu)?;
-        if let Some(groups) = self.memcg() {
+        self.exit_mmap(task, cpu);
+        if let Some(groups) = self.swap.memcg() {
             groups.enter(CssId::ROOT)?;
             groups.leave(task.replace_css(CssId::ROOT));
         }
         Ok(())
+    }
+
+    /// Frees all pages and slots of a task of this subsystem; the mappings stay. Kernel: `exit_mmap`.
+    fn exit_mmap(&self, task: &Task, cpu: CpuId) {
+        let vmas = task.vmas().clone();
+        for vma in vmas {
+            for table in vma.tables() {
+                let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
+                // The error `NoDevice` is ignored, because a device that is off has no slots to free.
+                let _ = self.drop_entries(&vma, &taken, cpu);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::cmp::{max, min};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
@@ -84,7 +84,6 @@ pub struct ClusterReadahead {
     prev_offset: AtomicU32,
     last_window_pages: AtomicU32,
     page_cluster: AtomicU32,
-    vma_ra_enabled: AtomicBool,
 }
 
 impl Default for ClusterReadahead {
@@ -94,7 +93,6 @@ impl Default for ClusterReadahead {
             prev_offset: AtomicU32::new(0),
             last_window_pages: AtomicU32::new(0),
             page_cluster: AtomicU32::new(PAGE_CLUSTER_DEFAULT),
-            vma_ra_enabled: AtomicBool::new(true),
         }
     }
 }
@@ -117,17 +115,6 @@ impl ClusterReadahead {
         }
         self.page_cluster.store(page_cluster, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Returns whether faults may read the neighbouring pages of a mapping ahead, instead of the neighbouring slots.
-    pub fn vma_ra_enabled(&self) -> bool {
-        self.vma_ra_enabled.load(Ordering::Relaxed)
-    }
-
-    /// Sets whether faults may read the neighbouring pages of a mapping ahead. Kernel: a write of
-    /// `/sys/kernel/mm/swap/vma_ra_enabled`.
-    pub fn set_vma_ra_enabled(&self, is_enabled: bool) {
-        self.vma_ra_enabled.store(is_enabled, Ordering::Relaxed);
     }
 
     /// Counts a page that was read ahead and then used. Kernel: the global half of `swap_update_readahead`.

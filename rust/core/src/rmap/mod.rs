@@ -202,11 +202,7 @@ impl Vma {
         if let Some(index) = index
             && !folio.is_mapped()
         {
-            let is_new = !folio.has_rmap();
             folio.set_anon_rmap(self.anon_vma.number, index as u32);
-            if is_new {
-                folio.count_as_anon(1);
-            }
         }
     }
 
@@ -216,15 +212,14 @@ impl Vma {
         folio.assign(FolioFlags::MLOCKED, self.options.is_locked);
     }
 
-    /// Subtracts `nr_pages` pages of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
+    /// Subtracts one page of the mapping from a folio's count of mappings. If the mapping is mlocked, the folio loses
     /// the flag MLOCKED; reclaim sets the flag again if the mapping still maps other pages of the folio. The caller
-    /// holds a reference. Kernel: `folio_remove_rmap_ptes`, `munlock_vma_folio`.
-    pub(crate) fn remove_rmap(&self, folio: Folio<'_>, nr_pages: u32) {
+    /// holds a reference. Kernel: `folio_remove_rmap_pte`, `munlock_vma_folio`.
+    pub(crate) fn remove_rmap(&self, folio: Folio<'_>) {
         if self.options.is_locked {
             folio.munlock();
         }
-        folio.remove_mappings(nr_pages);
-        folio.note_partial_mapping();
+        folio.remove_mappings(1);
     }
 
     /// Returns the pages of the mapping at which the pages of a folio can be mapped.

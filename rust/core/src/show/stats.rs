@@ -75,13 +75,6 @@ impl Swap {
             let named = by_order
                 .map(|(name, event)| (format!("hugepages-{size_kb}kB.{name}"), self.order_events(event, order)));
             stats.extend(named);
-            let memory = self.memory_of_folios();
-            let levels = [
-                ("split_deferred", memory.split_deferred(order)),
-                ("nr_anon", memory.nr_anon(order)),
-                ("nr_anon_partially_mapped", memory.nr_anon_partially_mapped(order)),
-            ];
-            stats.extend(levels.map(|(name, value)| (format!("hugepages-{size_kb}kB.{name}"), value)));
             stats.push((format!("hugepages-{size_kb}kB.alloc_failures"), self.failures(order)));
         }
         stats

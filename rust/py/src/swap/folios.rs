@@ -65,7 +65,6 @@ getters! {
     memory_pages: u64 = this.swap.memory_of_folios().nr_pages();
     nr_used_pages: u64 = this.swap.memory_of_folios().nr_used_pages();
     page_cluster: u32 = this.swap.readahead().page_cluster();
-    vma_ra_enabled: bool = this.swap.readahead().vma_ra_enabled();
     thp_defrag: &'static str = this.swap.thp_defrag().name();
 }
 
@@ -221,11 +220,6 @@ impl Swap {
     #[setter]
     fn set_page_cluster(&self, page_cluster: PageCluster) -> Result<()> {
         Ok(self.swap.readahead().set_page_cluster(page_cluster.0)?)
-    }
-
-    #[setter]
-    fn set_vma_ra_enabled(&self, is_enabled: bool) {
-        self.swap.readahead().set_vma_ra_enabled(is_enabled);
     }
 
     #[setter]
