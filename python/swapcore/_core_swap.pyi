@@ -336,16 +336,6 @@ class Swap:
         Kernel: ``vm.page-cluster``."""
     @page_cluster.setter
     def page_cluster(self, page_cluster: int) -> None: ...
-    @property
-    def thp_defrag(self) -> Literal["always", "defer", "defer+madvise", "madvise", "never"]:
-        """The mappings for whose large folios an allocation or a charge may reclaim memory; settable.
-
-        ``always``: every mapping. ``defer+madvise``, ``madvise``: the mappings with ``is_hugepage`` of
-        `Mm.mmap`. ``defer``, ``never``: no mapping. An allocation without reclaim falls back to a smaller folio.
-        Errors of a set: EINVAL, an unknown word. Kernel: ``/sys/kernel/mm/transparent_hugepage/defrag``; differs:
-        there is no kswapd to wake."""
-    @thp_defrag.setter
-    def thp_defrag(self, defrag: str) -> None: ...
     def folio_alloc_swap(self, folio: Folio, *, cpu: int | None = None) -> SwpEntry:
         """Gives a folio its slots, charges the slots and marks the folio dirty; the table entry of each slot
         names the folio and has count 0.
@@ -427,6 +417,16 @@ class Swap:
         stands for ``huge=within_size``, 0 for ``huge=never``. The entries of all pages exist from the start,
         16 bytes a page. Errors: EINVAL, a value is out of range; `MemoryError`, no memory for the entries.
         Kernel: `shmem_file_setup`, ``huge=`` of `tmpfs`."""
+    @property
+    def thp_defrag(self) -> Literal["always", "defer", "defer+madvise", "madvise", "never"]:
+        """The mappings for whose large folios an allocation or a charge may reclaim memory; settable.
+
+        ``always``: every mapping. ``defer+madvise``, ``madvise``: the mappings with ``is_hugepage`` of
+        `Mm.mmap`. ``defer``, ``never``: no mapping. An allocation without reclaim falls back to a smaller folio.
+        Errors of a set: EINVAL, an unknown word. Kernel: ``/sys/kernel/mm/transparent_hugepage/defrag``; differs:
+        there is no kswapd to wake."""
+    @thp_defrag.setter
+    def thp_defrag(self, defrag: str) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
         """Replaces the hooks by the hooks of an object, see `swapcore.policy.MemcgPolicy`; None removes all
         hooks.

@@ -51,6 +51,7 @@ def replay_case(path: str | os.PathLike[str], *, profile: str = DEFAULT_PROFILE)
                 got_errno = machine.run(step)
             except MALFORMED as error:
                 raise invalid(f"{path}, line {step.line}: not a recorded {step.op}: {error!r}") from error
+            machine.settle()
             comparison.compare_errno(step, got_errno)
             values = machine.values()
             if step.number > case.compare_from:

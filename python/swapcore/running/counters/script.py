@@ -17,7 +17,7 @@ from swapcore.exceptions import SwapError, SwapMemoryError
 from swapcore.storage import File, Zram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .recording import Case, Device, Step
 
@@ -28,8 +28,18 @@ MEMORY_PAGES = 6 << 20
 CPU = 0
 """The CPU that every process of a script runs on."""
 
-SWITCHES = {"memcg_stock": "on", "memcg_stat": "flushed", "oom": "kill"}
+SWITCHES = {"memcg_stock": "on", "memcg_stat": "flushed", "lru_add_batch": "on", "oom": "kill"}
 """Switches that imitate the machine of the recordings. A switch that the core does not have is left out."""
+
+ROOT_FILE_PAGES = 200_000
+"""Pages of file cache of the machine of the recordings, at which the refaults after a pageout are judged."""
+
+CALLS_AFTER_STEP: Mapping[str, Mapping[str, int]] = {
+    "lru_add_drain": {"cpu": CPU},
+    "mem_cgroup_flush_stats": {},
+}
+"""Methods of `Swap`, with arguments, that do what the recorder does after each step: pages of other groups push
+the pages of the script out of the CPU's batch, and reads of ``memory.stat`` bring the statistics up to date."""
 
 OF_TASKS = frozenset({"fill", "write", "read", "pageout", "zap", "fork", "exit"})
 """Operations whose first argument is a process."""
@@ -86,7 +96,9 @@ def content(kind: str, seed: int) -> bytes:
     if kind == "rand":
         return rng.randbytes(PAGE_SIZE)
     lines = _TEXT_LINES.copy()
-    lines[:, :WORD_BYTES] = np.frombuffer(rng.randbytes(len(lines) * WORD_BYTES), "u1").reshape(-1, WORD_BYTES)
+    lines[:, :WORD_BYTES] = np.frombuffer(rng.randbytes(len(lines) * WORD_BYTES), "u1").reshape(
+        -1, WORD_BYTES
+    )
     return lines.tobytes()
 
 
@@ -167,6 +179,12 @@ class Machine:
         except SwapError as error:
             return getattr(error, "errno", None) or errno.EIO
         return 0
+
+    def settle(self) -> None:
+        """Does what the recorder does after each step, as far as the core has a call for it."""
+        for name, arguments in CALLS_AFTER_STEP.items():
+            if hasattr(self.swap, name):
+                getattr(self.swap, name)(**arguments)
 
     # Operations. Each method has the name and the arguments of an operation of the recordings.
 
@@ -295,8 +313,11 @@ def _swap_of(case: Case, profile: str) -> Swap:
         _set_zswap(swap, case.zswap)
     swap.swappiness = case.swappiness
     swap.page_cluster = case.page_cluster
-    swap.vma_ra_enabled = case.is_vma_ra_enabled
     swap.thp_defrag = case.defrag
+    later = {"vma_ra_enabled": case.is_vma_ra_enabled, "root_file_pages": ROOT_FILE_PAGES}
+    for name, value in later.items():
+        if hasattr(swap, name):
+            setattr(swap, name, value)
     return swap
 
 

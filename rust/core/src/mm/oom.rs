@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Mm, Pte};
 use crate::base::error::{Result, SwapError};
 use crate::base::types::{CpuId, CssId};
-use crate::machine::profile::Oom;
 use crate::machine::Event;
+use crate::machine::profile::Oom;
 use crate::memcg::{MemCgroups, MemcgEvent};
 use crate::rmap::Task;
 

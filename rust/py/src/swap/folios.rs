@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 use swapcore::base::gfp::Gfp;
 use swapcore::base::types::CssId;
-use swapcore::machine::ThpDefrag;
 use swapcore::{CpuId, FolioHandle, Orders, SwapError, Swapin};
 
 use super::Swap;
@@ -65,7 +64,6 @@ getters! {
     memory_pages: u64 = this.swap.memory_of_folios().nr_pages();
     nr_used_pages: u64 = this.swap.memory_of_folios().nr_used_pages();
     page_cluster: u32 = this.swap.readahead().page_cluster();
-    thp_defrag: &'static str = this.swap.thp_defrag().name();
 }
 
 #[pymethods]
@@ -220,12 +218,6 @@ impl Swap {
     #[setter]
     fn set_page_cluster(&self, page_cluster: PageCluster) -> Result<()> {
         Ok(self.swap.readahead().set_page_cluster(page_cluster.0)?)
-    }
-
-    #[setter]
-    fn set_thp_defrag(&self, defrag: &str) -> Result<()> {
-        self.swap.set_thp_defrag(ThpDefrag::from_name(defrag)?);
-        Ok(())
     }
 
     #[doc = stub!(Swap.swap_cluster_readahead)]
