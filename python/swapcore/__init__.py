@@ -103,6 +103,7 @@ __all__ = [
     "SwapMemoryError",
     "SwpEntry",
     "SwpFlag",
+    "TaskKilledError",
     "TooManySwapfilesError",
     "Trace",
     "Zram",

@@ -38,8 +38,8 @@ CALLS_AFTER_STEP: Mapping[str, Mapping[str, int]] = {
     "lru_add_drain": {"cpu": CPU},
     "mem_cgroup_flush_stats": {},
 }
-"""Methods of `Swap`, with arguments, that do what the recorder does after each step: pages of other groups push
-the pages of the script out of the CPU's batch, and reads of ``memory.stat`` bring the statistics up to date."""
+"""Methods of `Swap`, with arguments, that do what the recorder does after each step: pages of other groups
+push the pages of the script out of the CPU's batch, and reads of ``memory.stat`` update the statistics."""
 
 OF_TASKS = frozenset({"fill", "write", "read", "pageout", "zap", "fork", "exit"})
 """Operations whose first argument is a process."""
