@@ -104,7 +104,7 @@ impl Mm {
     }
 
     fn vmas_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
-        self.task.vmas_mut()
+        self.task.vmas_for_change()
     }
 
     /// Maps `nr_pages` pages and returns the mapping, which starts at a page table border. Errors: `OutOfRange`

@@ -22,7 +22,7 @@ impl Mm {
                 result => return result,
             };
             let css = if let SwapError::OverLimit { css, .. } = error { css } else { CssId::ROOT };
-            if self.swap.switches().oom != Oom::Kill || !self.out_of_memory(css, cpu)? || self.task.is_killed() {
+            if self.swap.switches().oom != Oom::Kill || !self.out_of_memory(css, cpu)? || self.task.is_ended() {
                 return Err(error);
             }
         }
@@ -30,12 +30,12 @@ impl Mm {
 
     /// Returns whether the OOM killer has ended the task of this address space.
     pub fn is_killed(&self) -> bool {
-        self.task.is_killed()
+        self.task.is_ended()
     }
 
     /// Checks that the OOM killer has not ended the task. Errors: `Killed` (ESRCH), with all pages of the task freed.
     pub(super) fn check_alive(&self) -> Result<()> {
-        if self.task.is_killed() {
+        if self.task.is_ended() {
             // A fault of another thread can have mapped a page after the OOM killer freed the pages of the task.
             self.exit_mmap(&self.task, CpuId(0));
             return Err(SwapError::Killed);

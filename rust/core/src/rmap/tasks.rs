@@ -34,7 +34,7 @@ impl Task {
     }
 
     /// Returns whether the OOM killer has ended the task.
-    pub(crate) fn is_killed(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         // Acquire pairs with the AcqRel in `mark_killed`: a fault that does not see the mark has mapped its page
         // before the OOM killer empties the page table, or the fault sees the mark afterwards.
         self.is_killed.load(Ordering::Acquire)
@@ -53,7 +53,7 @@ impl Task {
     }
 
     /// Returns the mappings for a change.
-    pub(crate) fn vmas_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
+    pub(crate) fn vmas_for_change(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
         self.vmas.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,6 +103,6 @@ impl Tasks {
     pub(crate) fn alive(&self) -> Vec<Arc<Task>> {
         // The upgrades run under the lock, but no task is dropped under the lock, because the drop takes the lock.
         let tasks: Vec<_> = self.by_number.lock().values().filter_map(Weak::upgrade).collect();
-        tasks.into_iter().filter(|task| !task.is_killed()).collect()
+        tasks.into_iter().filter(|task| !task.is_ended()).collect()
     }
 }

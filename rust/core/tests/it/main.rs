@@ -34,6 +34,7 @@ mod ghost {
 
 mod memcg {
     mod files;
+    mod oom;
     mod protection;
     mod random;
     mod shmem;
