@@ -57,7 +57,8 @@ impl Mm {
     /// index of the page in the folio.
     ///
     /// Errors: `NotMapped` (EFAULT); `NoMemory`, `OverLimit` (ENOMEM), after which the OOM killer may have ended the
-    /// task; `Killed` (ESRCH); `Io` when the data cannot be read, in which case the page stays swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
+    /// task; `Killed` (ESRCH); `Io` when the data cannot be read, in which case the page stays swapped out. Kernel:
+    /// `handle_mm_fault`, with `get_user_pages` around it.
     pub fn touch(&self, vpn: Vpn, access: Access, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         let vma = self.vma_of(vpn)?;
         loop {

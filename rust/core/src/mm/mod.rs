@@ -72,7 +72,9 @@ impl Mm {
         self.check_alive()?;
         if let Some(groups) = self.swap.memcg() {
             groups.enter(css)?;
-            groups.leave(self.task.replace_css(css));
+            let old = self.task.replace_css(css);
+            groups.leave(old.unwrap_or(css));
+            return old.map(|_| ()).ok_or(SwapError::Killed);
         }
         Ok(())
     }
@@ -296,16 +298,11 @@ fn pagemap_word(pte: Pte) -> u64 {
 impl Drop for Mm {
     fn drop(&mut self) {
         let _active = self.swap.begin_activity();
-        let vmas = std::mem::take(&mut *self.vmas_mut());
-        for vma in vmas {
-            for table in vma.tables() {
-                let taken: Vec<Pte> = table.lock().iter_mut().map(std::mem::take).collect();
-                // The error `NoDevice` is ignored, because a device that is off has no slots to free.
-                let _ = self.drop_entries(&vma, &taken, CpuId(0));
-            }
-        }
-        if let Some(groups) = self.swap.memcg() {
-            groups.leave(self.css());
+        let css = self.task.mark_ended();
+        self.exit_mmap(&self.task, CpuId(0));
+        // A task that the OOM killer has ended is in no group.
+        if let (Some(groups), Some(css)) = (self.swap.memcg(), css) {
+            groups.leave(css);
         }
     }
 }

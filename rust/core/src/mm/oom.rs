@@ -21,8 +21,7 @@ impl Mm {
                 Err(error @ (SwapError::OverLimit { .. } | SwapError::NoMemory(_))) => error,
                 result => return result,
             };
-            let css = if let SwapError::OverLimit { css, .. } = error { css } else { CssId::ROOT };
-            if self.swap.switches().oom != Oom::Kill || !self.out_of_memory(css, cpu)? || self.task.is_ended() {
+            if self.swap.switches().oom != Oom::Kill || !self.out_of_memory(&error, cpu)? || self.task.is_ended() {
                 return Err(error);
             }
         }
@@ -43,15 +42,27 @@ impl Mm {
         Ok(())
     }
 
-    /// Ends the task with the most pages in the groups from `top` down, and every other task of the highest group with
-    /// `memory.oom.group` between. Returns false if no task has a page, or if `memory.oom_control` forbids the kill.
+    /// Ends the task with the most pages in the group whose limit refused a charge and in the groups below it, and every
+    /// other task of the highest group with `memory.oom.group` between. Ends no task if the limit has room again.
+    /// Returns false if no task has a page, or if `memory.oom_control` forbids the kill.
     ///
-    /// Errors: `BadCpu` (EINVAL). Locks: the caller holds no lock. Kernel: `mem_cgroup_out_of_memory`,
+    /// Errors: `BadCpu` (EINVAL). Locks: `oom_lock`; the caller holds no lock. Kernel: `mem_cgroup_out_of_memory`,
     /// `select_bad_process`, `oom_kill_process`.
-    fn out_of_memory(&self, top: CssId, cpu: CpuId) -> Result<bool> {
+    fn out_of_memory(&self, error: &SwapError, cpu: CpuId) -> Result<bool> {
         let memcg = self.swap.memcg();
-        if memcg.is_some_and(|groups| groups.get(top).is_oom_kill_disabled()) {
-            return Ok(false);
+        let _lock = self.swap.tasks.oom_lock();
+        let mut top = CssId::ROOT;
+        if let (&SwapError::OverLimit { css, nr_pages, .. }, Some(groups)) = (error, memcg) {
+            let group = groups.get(css);
+            let margin = group.memory.margin_pages();
+            let margin = if groups.do_memsw_account() { margin.min(group.swap.margin_pages()) } else { margin };
+            if margin >= nr_pages as i64 {
+                return Ok(true);
+            }
+            if group.is_oom_kill_disabled() {
+                return Ok(false);
+            }
+            top = css;
         }
         let below = |top: CssId| memcg.map(|groups| groups.subtree(top));
         let tasks_of = |groups: Option<Vec<CssId>>| {
@@ -77,23 +88,21 @@ impl Mm {
     /// Ends a task: its pages and slots are freed, and it leaves its group. Kernel: `__oom_kill_process`,
     /// `exit_mmap`; differs: the pages are freed at once.
     fn kill(&self, task: &Task, cpu: CpuId) -> Result<()> {
-        if !task.mark_killed() {
-            return Ok(());
-        }
+        let Some(css) = task.mark_ended() else { return Ok(()) };
         self.swap.on_cpu(cpu)?.counters().count(Event::OomKill, 1);
         if let Some(groups) = self.swap.memcg() {
-            groups.raise(groups.get(task.css()), MemcgEvent::OomKill);
+            groups.raise(groups.get(css), MemcgEvent::OomKill);
         }
         self.exit_mmap(task, cpu);
         if let Some(groups) = self.swap.memcg() {
-            groups.enter(CssId::ROOT)?;
-            groups.leave(task.replace_css(CssId::ROOT));
+            groups.leave(css);
         }
         Ok(())
     }
 
     /// Frees all pages and slots of a task of this subsystem; the mappings stay. Kernel: `exit_mmap`.
-    fn exit_mmap(&self, task: &Task, cpu: CpuId) {
+    pub(super) fn exit_mmap(&self, task: &Task, cpu: CpuId) {
+        let _active = self.swap.begin_activity();
         let vmas = task.vmas().clone();
         for vma in vmas {
             for table in vma.tables() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use super::{Pte, Vma};
 use crate::base::sync::SpinMutex;
@@ -13,10 +13,12 @@ use crate::base::types::CssId;
 pub(crate) struct Task {
     number: u64,
     home: Arc<Tasks>,
-    /// The number of the task's group, a [`CssId`].
+    /// The number of the task's group, a [`CssId`]. A task that has ended is in no group, and the number is that of root.
     css: AtomicU32,
-    /// The OOM killer has ended the task. Kernel: `MMF_OOM_SKIP` after the exit.
-    is_killed: AtomicBool,
+    /// The task has ended: the OOM killer or the end of the address space has freed the task's pages.
+    is_ended: AtomicBool,
+    /// The lock of changes of `css` and `is_ended`.
+    membership: SpinMutex<()>,
     vmas: RwLock<Vec<Arc<Vma>>>,
 }
 
@@ -28,21 +30,34 @@ impl Task {
         CssId(self.css.load(Ordering::Relaxed))
     }
 
-    /// Stores the group of the task and returns the group before.
-    pub(crate) fn replace_css(&self, css: CssId) -> CssId {
-        CssId(self.css.swap(css.0, Ordering::Relaxed))
+    /// Stores the group of the task and returns the group before, or `None` if the task has ended.
+    pub(crate) fn replace_css(&self, css: CssId) -> Option<CssId> {
+        let _membership = self.membership.lock();
+        let old = self.css();
+        if self.is_ended() {
+            return None;
+        }
+        self.css.store(css.0, Ordering::Relaxed);
+        Some(old)
     }
 
-    /// Returns whether the OOM killer has ended the task.
+    /// Returns whether the task has ended.
     pub(crate) fn is_ended(&self) -> bool {
-        // Acquire pairs with the AcqRel in `mark_killed`: a fault that does not see the mark has mapped its page
-        // before the OOM killer empties the page table, or the fault sees the mark afterwards.
-        self.is_killed.load(Ordering::Acquire)
+        // Acquire pairs with the Release in `mark_ended`: a fault that does not see the mark has mapped its page
+        // before the page tables are emptied, or the fault sees the mark afterwards.
+        self.is_ended.load(Ordering::Acquire)
     }
 
-    /// Marks the task as ended. Returns false if the task was ended before.
-    pub(crate) fn mark_killed(&self) -> bool {
-        !self.is_killed.swap(true, Ordering::AcqRel)
+    /// Marks the task as ended and returns the group that the task leaves, or `None` if the task has ended before.
+    pub(crate) fn mark_ended(&self) -> Option<CssId> {
+        let _membership = self.membership.lock();
+        let old = self.css();
+        if self.is_ended() {
+            return None;
+        }
+        self.css.store(CssId::ROOT.0, Ordering::Relaxed);
+        self.is_ended.store(true, Ordering::Release);
+        Some(old)
     }
 
     /// Returns the mappings in the order of their pages.
@@ -80,6 +95,8 @@ impl Drop for Task {
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     next: AtomicU64,
+    /// Kernel: `oom_lock`.
+    oom_lock: Mutex<()>,
     by_number: SpinMutex<BTreeMap<u64, Weak<Task>>>,
 }
 
@@ -92,14 +109,20 @@ impl Tasks {
             number,
             home: self.clone(),
             css: AtomicU32::new(css.0),
-            is_killed: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
+            membership: SpinMutex::default(),
             vmas: RwLock::default(),
         });
         self.by_number.lock().insert(number, Arc::downgrade(&task));
         task
     }
 
-    /// Returns the tasks that the OOM killer has not ended, in the order of their numbers.
+    /// Takes the lock under which the OOM killer chooses and ends tasks, one choice at a time.
+    pub(crate) fn oom_lock(&self) -> MutexGuard<'_, ()> {
+        self.oom_lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the tasks that have not ended, in the order of their numbers.
     pub(crate) fn alive(&self) -> Vec<Arc<Task>> {
         // The upgrades run under the lock, but no task is dropped under the lock, because the drop takes the lock.
         let tasks: Vec<_> = self.by_number.lock().values().filter_map(Weak::upgrade).collect();
