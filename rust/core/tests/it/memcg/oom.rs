@@ -41,7 +41,7 @@ fn run(mm: &Mm, cpu: CpuId) -> bool {
 #[test]
 fn tasks_that_end_in_a_fault_leave_no_page_behind() {
     let swap = machine();
-    let group = GroupHandle::root(swap.clone()).expect("memcg").create("a").expect("a group");
+    let group = GroupHandle::root(&swap).expect("memcg").create("a").expect("a group");
     swap.memcg_write(group.css(), "memory.max", LIMIT, false, CPU).expect("a limit");
     let (start, time) = (Instant::now(), stress_time());
     let loads: Vec<_> = (0..4)
