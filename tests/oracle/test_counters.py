@@ -176,6 +176,17 @@ def test_a_changed_value_is_found_at_its_step(
     assert f"step {step} " in str(first)
 
 
+def test_a_line_of_text_leaves_the_end_of_a_long_operation_out(
+    replayed: Callable[[Lines], CounterResult],
+) -> None:
+    pages = [0, 2] * 100
+    long = {**CASE[6], "op": ["read", "p", "r", pages], "values": {}}
+    first = replayed([*CASE[:6], long]).differences[0]
+    assert json.loads(first.op) == ["read", "p", "r", pages]
+    assert len(str(first)) < 140
+    assert str(first).endswith("...  a.stat.rss: kernel 4, swapcore 6")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

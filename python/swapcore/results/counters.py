@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+OP_SHOWN = 72
+"""Characters of an operation in a line of text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -29,8 +32,9 @@ class Difference:
     swapcore: str
 
     def __str__(self) -> str:
-        """Returns one line with all attributes."""
-        return f"step {self.step} {self.op}  {self.key}: kernel {self.kernel}, swapcore {self.swapcore}"
+        """Returns one line with all attributes; the end of a long operation is left out."""
+        op = self.op if len(self.op) <= OP_SHOWN else f"{self.op[:OP_SHOWN]}..."
+        return f"step {self.step} {op}  {self.key}: kernel {self.kernel}, swapcore {self.swapcore}"
 
 
 @dataclass(frozen=True, slots=True)
