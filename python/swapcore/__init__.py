@@ -50,6 +50,7 @@ from .exceptions import (
     SwapFullError,
     SwapIOError,
     SwapMemoryError,
+    TaskKilledError,
     TooManySwapfilesError,
 )
 from .storage import Faulty, File, Ghost, Null, Ram, Zram
@@ -102,6 +103,7 @@ __all__ = [
     "SwapMemoryError",
     "SwpEntry",
     "SwpFlag",
+    "TaskKilledError",
     "TooManySwapfilesError",
     "Trace",
     "Zram",

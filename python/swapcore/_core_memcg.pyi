@@ -21,10 +21,10 @@ class MemoryEvents(TypedDict):
     oom: int
     """Number of charges that failed although reclaim ran."""
     oom_kill: int
-    """Always 0, because swapcore kills no task."""
+    """Number of tasks that the OOM killer ended; 0 unless the switch ``oom`` is ``kill``."""
     oom_group_kill: int
     """Charges that failed after reclaim in a group that ``memory.oom.group`` makes one workload; swapcore
-    kills no task."""
+    kills the tasks of the group only if the switch ``oom`` is ``kill``."""
     sock_throttled: int
     """Always 0, because swapcore has no sockets."""
 
@@ -48,7 +48,7 @@ class OomControl(TypedDict):
     under_oom: int
     """Always 0, because a charge that finds no memory fails."""
     oom_kill: int
-    """Always 0, because swapcore kills no task."""
+    """Number of tasks that the OOM killer ended; 0 unless the switch ``oom`` is ``kill``."""
 
 @final
 class MemcgFile:

@@ -131,15 +131,19 @@ class Mm:
     releases the GIL. If a signal handler raises, the call ends between two pages."""
 
     def mmap(
-        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, is_locked: bool = False,
-        is_uffd_armed: bool = False
+        self, nr_pages: int, *, orders: int | None = None, anon_order: int = 0, anon_orders: int | None = None,
+        is_hugepage: bool | None = None, is_locked: bool = False, is_uffd_armed: bool = False
     ) -> int:
         """Maps ``nr_pages`` pages of zeros and returns the number of the first page, a multiple of 512.
 
         ``orders`` is the mask of folio orders that a swap-in may use, bit k for order k; None allows single
         pages only. ``anon_order`` is the order of the folio that a first write makes where such a folio fits;
         elsewhere the order is a smaller one of ``orders`` if ``orders`` has ``anon_order``, and any smaller one
-        otherwise. A first read makes no folio.
+        otherwise. A first read makes no folio. A smaller order is tried next if memory or the charge is refused.
+        ``anon_orders`` is a mask of the orders that a first write may use, in place of ``anon_order``; the
+        largest that fits is tried first, order 0 last. With ``is_hugepage`` the mapping is one for which
+        `Swap.thp_defrag` may allow reclaim, as after ``MADV_HUGEPAGE``; None stands for True if a first write may
+        make a large folio.
         ``is_locked`` keeps the pages in memory once they are touched, as ``mlock2`` with ``MLOCK_ONFAULT``
         does; ``unevictable`` in ``memory.stat`` counts the pages. ``is_uffd_armed`` limits swap-ins to single
         pages, as an armed userfaultfd does.
@@ -164,7 +168,8 @@ class Mm:
         """Copies ``nr_bytes`` bytes out, and faults in pages that are not in memory.
 
         Errors: EFAULT, a page is not mapped; `SwapIOError`, a page cannot be read and stays swapped out;
-        `MemoryError`, no memory, or the charge was refused."""
+        `MemoryError`, no memory, or the charge was refused, after which ``is_killed`` may be true;
+        `TaskKilledError` (ESRCH), the OOM killer ended the task before."""
     def read_into(self, address_bytes: int, buffer: Buffer, *, cpu: int | None = None) -> None:
         """Copies bytes out until a writable ``buffer`` is full, as `read` does, without a new object.
 
@@ -217,6 +222,13 @@ class Mm:
         """Returns the slot of a page that is swapped out; None for a page in memory.
 
         Errors: EFAULT, the page is not mapped."""
+    def pagemap(self, first_page: int, nr_pages: int) -> memoryview[int]:
+        """Returns one word for each page of a range, a read-only buffer of uint64.
+
+        Bit 63 is set for a page in memory, and bits 0 to 54 are then its frame number. Bit 62 is set for a page
+        that is swapped out, bits 0 to 4 are then the type of its slot, and bits 5 to 54 the offset. A page
+        without memory and slot has the word 0. ``np.asarray(words)`` is a view without a copy. Errors: EFAULT, a
+        page is not mapped. Releases the GIL. Kernel: ``/proc/PID/pagemap``; differs: all other bits are 0."""
     def unuse(self, device: SwapDevice, *, cpu: int | None = None) -> None:
         """Swaps in every page of this address space that is on a device, for the hook of `Swap.swapoff`:
         ``swap.swapoff(device, lambda entry, count: mm.unuse(device))``.
@@ -234,6 +246,10 @@ class Mm:
         v1 without ``memory.move_charge_at_immigrate``."""
     @memcg.setter
     def memcg(self, memcg: MemCgroup) -> None: ...
+    @property
+    def is_killed(self) -> bool:
+        """True once the OOM killer has ended the task, see the switch ``oom`` of `Swap.switches`. The task is then
+        in the root group and has no pages, and each call raises `TaskKilledError` (ESRCH)."""
     @property
     def resident_pages(self) -> int:
         """Number of pages of the address space that are in memory."""

@@ -63,10 +63,14 @@ class Swap:
         ``zswap_shrink_scan`` (``batch``, ``one``), ``zswap_written`` (``dropped``, ``cached``),
         ``never_mapped_dirty`` (``written``, ``kept``).
 
+        Tasks: ``oom`` (``fail``, ``kill``): a fault of an `Mm` that gets no memory raises `MemoryError`, or the
+        OOM killer ends the task with the most pages and the fault is repeated; if the killer ends the task of the
+        fault, the fault raises `MemoryError`, and later calls raise `TaskKilledError`.
+
         Ghosts: ``ghost_cluster0`` (``listed``, ``unlisted``), ``ghost_large_orders`` (``allowed``,
         ``refused``).
 
-        Lists: ``lru_add_batch`` (``on``, ``off``). Large folios: ``defrag`` (``madvise``, ``never``).
+        Lists: ``lru_add_batch`` (``on``, ``off``).
 
         Memory cgroups: ``owner_store`` (``shadow``, ``array``, ``cluster_table``, ``trampoline``),
         ``dead_swapin`` (``default``, ``reparent``, ``fault_mm``, ``reparent_if_shared``), ``shared_count`` (2
@@ -479,6 +483,16 @@ class Swap:
         stands for ``huge=within_size``, 0 for ``huge=never``. The entries of all pages exist from the start,
         16 bytes a page. Errors: EINVAL, a value is out of range; `MemoryError`, no memory for the entries.
         Kernel: `shmem_file_setup`, ``huge=`` of `tmpfs`."""
+    @property
+    def thp_defrag(self) -> Literal["always", "defer", "defer+madvise", "madvise", "never"]:
+        """The mappings for whose large folios an allocation or a charge may reclaim memory; settable.
+
+        ``always``: every mapping. ``defer+madvise``, ``madvise``: the mappings with ``is_hugepage`` of
+        `Mm.mmap`. ``defer``, ``never``: no mapping. An allocation without reclaim falls back to a smaller folio.
+        Errors of a set: EINVAL, an unknown word. Kernel: ``/sys/kernel/mm/transparent_hugepage/defrag``; differs:
+        there is no kswapd to wake."""
+    @thp_defrag.setter
+    def thp_defrag(self, defrag: str) -> None: ...
     def set_memcg_policy(self, policy: object | None) -> None:
         """Replaces the hooks by the hooks of an object, see `swapcore.policy.MemcgPolicy`; None removes all
         hooks.
@@ -521,7 +535,7 @@ class Swap:
         ``swpout_zero`` marked as zeros; ``zswpin`` read from zswap, ``zswpout`` stored in zswap, ``zswpwb``
         written from zswap to a device; ``swpout_refused`` with a slot, but refused because no place takes the
         data; ``swap_ra`` read ahead, ``swap_ra_hit`` read ahead and used afterwards. Faults that had to
-        allocate or read: ``pgmajfault``. Large folios: ``thp_swpout`` swapped out whole,
+        allocate or read: ``pgmajfault``. Tasks that the OOM killer ended: ``oom_kill``. Large folios: ``thp_swpout`` swapped out whole,
         ``thp_swpout_fallback`` split. Failed calls of storages: ``read_errors``, ``write_errors``.
 
         Bytes: ``Zswap`` of the memory of zswap's pools, ``Zswapped`` of the pages in the pools.

@@ -20,6 +20,7 @@ __all__ = [
     "SwapFullError",
     "SwapIOError",
     "SwapMemoryError",
+    "TaskKilledError",
     "TooManySwapfilesError",
 ]
 
@@ -54,6 +55,10 @@ class GroupExistsError(SwapError, FileExistsError):
 
 class SwapMemoryError(SwapError, OSError, MemoryError):
     """Says that memory has run out, or that a limit or policy of a group refused a charge (ENOMEM)."""
+
+
+class TaskKilledError(SwapError, ProcessLookupError):
+    """Says that the OOM killer has ended the task of an address space (ESRCH); see the switch ``oom``."""
 
 
 class SwapBusyError(SwapError, OSError):

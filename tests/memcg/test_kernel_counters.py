@@ -183,7 +183,8 @@ def test_a_cpu_keeps_pages_in_advance_for_seven_groups() -> None:
 
 def test_a_large_folio_over_the_limit_is_charged_after_reclaim(tasks: list[Task]) -> None:
     for defrag in ("madvise", "never"):
-        task = Task(101, defrag=defrag)
+        task = Task(101)
+        task.swap.thp_defrag = defrag
         tasks.append(task)
         task.map(orders=1 << 4, anon_order=4)
         task.fill(range(144))

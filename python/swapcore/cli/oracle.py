@@ -1,4 +1,7 @@
-"""``swapcore oracle``: compares every slot of the allocator with a recorded kernel."""
+"""``swapcore oracle``: compares slots of the allocator and counters of memory with a recorded kernel.
+
+The first line of a file says which kind of recording the file is.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from .options import Status, add_flags, add_value
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from swapcore.results.counters import CounterResult, FamilyResult
     from swapcore.results.oracle import CaseResult
 
-ABOUT = "replay recorded kernel behaviour and compare every slot"
+ABOUT = "replay recorded kernel behaviour and compare every slot and every counter"
 
 CLUSTERS_SHOWN = 16
 
@@ -30,21 +35,61 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "path", nargs="+", metavar="PATH", help="recorded case (.jsonl, .jsonl.gz), or directory of them"
     )
     add_value(parser, "--profile", "P", "profile: the kernel to imitate", default="v618")
+    about = "counters: print every difference, not only the first of a case, and the keys without a value"
+    parser.add_argument("-v", "--verbose", action="store_true", help=about)
     add_flags(parser, json="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Replays the cases; returns `Status.GOOD` if all cases agree, and `Status.NOT_SO` if a case diverges."""
-    from swapcore.running.oracle import replay
+    from swapcore.running.counters import is_recording
+    from swapcore.running.oracle import expand
 
-    with report.progress("replaying cases", 1.0) as update:
-        results = replay(args.path, profile=args.profile, progress=lambda done, total: update(done / total))
+    of_slots: list[Path] = []
+    of_counters: list[Path] = []
+    for path in expand(args.path):
+        (of_counters if is_recording(path) else of_slots).append(path)
+    slots, counters = _replay(of_slots, of_counters, args.profile)
     if args.json:
-        cases = [result.to_dict() for result in results]
-        print(json.dumps({"summary": _summary(results), "cases": cases}, indent=2))
+        print(json.dumps(_to_dict(slots, counters), indent=2))
     else:
-        _print(results)
-    return Status.GOOD if all(result.is_agreed for result in results) else Status.NOT_SO
+        _print(slots, counters, is_verbose=args.verbose)
+    is_good = all(result.is_agreed for result in [*slots, *counters])
+    return Status.GOOD if is_good else Status.NOT_SO
+
+
+def _replay(
+    of_slots: Sequence[Path], of_counters: Sequence[Path], profile: str
+) -> tuple[list[CaseResult], list[CounterResult]]:
+    from swapcore.running import counters, oracle
+
+    slots = []
+    values = []
+    with report.progress("replaying cases", 1.0) as update:
+        total = len(of_slots) + len(of_counters)
+        for done, path in enumerate(of_slots, 1):
+            slots.append(oracle.replay_case(path, profile=profile))
+            update(done / total)
+        for done, path in enumerate(of_counters, 1 + len(of_slots)):
+            values.append(counters.replay_case(path, profile=profile))
+            update(done / total)
+    return slots, values
+
+
+def _to_dict(slots: Sequence[CaseResult], counters: Sequence[CounterResult]) -> dict[str, Any]:
+    """Returns the JSON object. Each kind of recording has its part only if such a file was replayed."""
+    from swapcore.results.counters import by_family
+
+    data: dict[str, Any] = {}
+    if slots:
+        data["summary"] = _summary(slots)
+        data["cases"] = [result.to_dict() for result in slots]
+    if counters:
+        data["counters"] = {
+            "families": [family.to_dict() for family in by_family(counters)],
+            "cases": [result.to_dict() for result in counters],
+        }
+    return data
 
 
 def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:
@@ -56,8 +101,16 @@ def _summary(results: Sequence[CaseResult]) -> dict[str, Any]:
     }
 
 
-def _print(results: Sequence[CaseResult]) -> None:
+def _print(slots: Sequence[CaseResult], counters: Sequence[CounterResult], *, is_verbose: bool) -> None:
+    if slots:
+        _print_slots(slots)
+    if slots and counters:
+        print()
+    if counters:
+        _print_counters(counters, is_verbose=is_verbose)
 
+
+def _print_slots(results: Sequence[CaseResult]) -> None:
     columns: dict[str, Callable[[CaseResult], str]] = {
         "case": lambda result: result.case,
         "family": lambda result: result.family,
@@ -81,6 +134,36 @@ def _print(results: Sequence[CaseResult]) -> None:
         f"{total['allocations']} allocations, {total['frees']} slots freed, profile {total['profile']}, "
         f"{total['seconds']:.1f} s"
     )
+
+
+def _print_counters(results: Sequence[CounterResult], *, is_verbose: bool) -> None:
+    """Prints the differences of each case, then the sums of each family."""
+    from swapcore.results.counters import by_family
+
+    for result in results:
+        if is_verbose or not result.is_agreed:
+            print(f"{result.case}: {result.agreed} of {result.compared} values agree")
+        shown = result.differences if is_verbose else result.differences[:1]
+        for difference in shown:
+            print(f"  {difference}")
+        if len(result.differences) > len(shown):
+            rest = len(result.differences) - len(shown)
+            print(f"  and {rest} more, of {len(result.first_by_key())} keys")
+        if is_verbose and result.missing:
+            print(f"  not compared, because swapcore has no such value: {', '.join(result.missing)}")
+    columns: dict[str, Callable[[FamilyResult], str]] = {
+        "family": lambda family: family.family,
+        "cases": lambda family: str(family.cases),
+        "without a difference": lambda family: str(family.cases_agreed),
+        "values compared": lambda family: str(family.compared),
+        "agreed": lambda family: str(family.agreed),
+        "agreed %": lambda family: f"{100 * family.agreement:.2f}",
+        "ms": lambda family: f"{1000 * family.seconds:.0f}",
+    }
+    if any(not result.is_agreed for result in results) or is_verbose:
+        print()
+    report.print_columns(columns, by_family(results))
+    print(f"\ncounters, profile {results[0].profile}")
 
 
 def _state(dump: dict[str, Any]) -> list[str]:

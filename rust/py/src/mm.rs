@@ -13,7 +13,7 @@ use swapcore::mm::{Access, PTRS_PER_PTE, PageoutReport, VmaOptions};
 use swapcore::readahead::Vpn;
 use swapcore::{CpuId, Orders};
 
-use crate::border::buffer::{WritableBytes, bytes_of, page_numbers, write_flags, zeroed_bytes};
+use crate::border::buffer::{WritableBytes, bytes_of, column_of_words, page_numbers, write_flags, zeroed_bytes};
 use crate::border::calls::detached;
 use crate::border::convert;
 use crate::border::errors::Result;
@@ -95,23 +95,30 @@ getters! {
     };
     resident_pages: u64 = this.mm.nr_pages().0;
     swapped_pages: u64 = this.mm.nr_pages().1;
+    is_killed: bool = this.mm.is_killed();
 }
 
 #[pymethods]
 impl Mm {
     #[doc = stub!(Mm.mmap)]
-    #[pyo3(signature = (nr_pages, *, orders = None, anon_order = 0, is_locked = false, is_uffd_armed = false))]
+    #[pyo3(signature = (nr_pages, *, orders = None, anon_order = 0, anon_orders = None, is_hugepage = None,
+        is_locked = false, is_uffd_armed = false))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn mmap(
         &self,
         nr_pages: NrVmaPages,
         orders: Option<OrdersMask>,
         #[pyo3(from_py_with = number::order)] anon_order: u64,
+        anon_orders: Option<OrdersMask>,
+        is_hugepage: Option<bool>,
         is_locked: bool,
         is_uffd_armed: bool,
     ) -> Result<u64> {
-        let orders = Orders::from_bits(orders.map_or(0, |mask| mask.0))?;
+        let mask = |orders: Option<OrdersMask>| Orders::from_bits(orders.map_or(0, |mask| mask.0));
+        let (orders, anon_orders) = (mask(orders)?, mask(anon_orders)?);
         let anon_order = convert::order(anon_order)?.get();
-        let vma = self.mm.mmap(nr_pages.0, VmaOptions { orders, anon_order, is_locked, is_uffd_armed })?;
+        let options = VmaOptions { orders, anon_order, anon_orders, is_hugepage, is_locked, is_uffd_armed };
+        let vma = self.mm.mmap(nr_pages.0, options)?;
         Ok(vma.pages().start.0)
     }
 
@@ -278,6 +285,12 @@ impl Mm {
         Ok(entry.map(SwpEntry::single))
     }
 
+    #[doc = stub!(Mm.pagemap)]
+    fn pagemap<'py>(&self, py: Python<'py>, first_page: PageNumber, nr_pages: NrVmaPages) -> Result<Bound<'py, PyAny>> {
+        let pages = Vpn(first_page.0)..Vpn(first_page.0.saturating_add(nr_pages.0));
+        column_of_words(py, &py.detach(|| self.mm.pagemap(pages))?)
+    }
+
     #[doc = stub!(Mm.unuse)]
     #[pyo3(signature = (device, *, cpu = None))]
     fn unuse(&self, py: Python<'_>, device: &Bound<'_, SwapDevice>, cpu: Option<Cpu>) -> Result<()> {
@@ -303,7 +316,7 @@ impl MemCgroup {
         let tasks = references.into_iter().filter_map(|reference| {
             let task = reference.bind(py).upgrade()?.cast_into::<Mm>().ok()?;
             let mm = &task.get().mm;
-            self.is_group(mm.swap(), mm.css()).then(|| task.unbind())
+            (self.is_group(mm.swap(), mm.css()) && !task.get().mm.is_killed()).then(|| task.unbind())
         });
         tasks.collect()
     }

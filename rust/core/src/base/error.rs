@@ -6,7 +6,7 @@ use crate::base::limits::{
     MAX_CPUS, MAX_DEVICE_PAGES, MAX_ORDER, MAX_PRIORITY, MAX_SWAP_BADPAGES, MAX_SWAPFILES, PAGE_SIZE,
     SWAP_LABEL_BYTES_MAX, SWAPFILE_CLUSTER,
 };
-use crate::base::types::SwpEntry;
+use crate::base::types::{CssId, SwpEntry};
 
 /// Result of every call of the core that can fail.
 pub type Result<T> = std::result::Result<T, SwapError>;
@@ -282,6 +282,9 @@ pub enum SwapError {
     /// The memory cgroup belongs to another swap subsystem (EINVAL).
     #[error("the group {0:?} belongs to another subsystem")]
     ForeignGroup(String),
+    /// The OOM killer has ended the task (ESRCH).
+    #[error("the OOM killer has ended the task of this address space")]
+    Killed,
     /// A charge would exceed a limit, and reclaim did not free enough pages (ENOMEM).
     #[error("{nr_pages} more pages exceed {limit} of {group:?}: {usage_pages} of {max_pages} pages are charged")]
     OverLimit {
@@ -289,6 +292,8 @@ pub enum SwapError {
         limit: &'static str,
         /// Path of the group that has the limit.
         group: String,
+        /// The number of the group.
+        css: CssId,
         /// Number of pages of the charge.
         nr_pages: u64,
         /// Number of pages charged to the group.
@@ -447,6 +452,7 @@ impl SwapError {
             Self::TooManySwapfiles => Errno::PERM,
             Self::CountOverflow(_) => Errno::OVERFLOW,
             Self::Interrupted => Errno::INTR,
+            Self::Killed => Errno::SRCH,
             Self::InBatch { error, .. } => return error.named_errno(),
             Self::Io { errno, .. } | Self::Cgroup { errno, .. } => *errno,
             Self::Invariant(_) => return None,

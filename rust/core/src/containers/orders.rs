@@ -17,6 +17,11 @@ impl Orders {
         Self(1 << order.get())
     }
 
+    /// Returns the set of all orders up to `order`.
+    pub(crate) fn up_to(order: Order) -> Self {
+        Self((1 << (order.get() + 1)) - 1)
+    }
+
     /// Makes a set from a mask, in which bit k stands for order k. Errors: `OutOfRange` (EINVAL) when a bit above the
     /// largest order is set.
     pub fn from_bits(bits: u16) -> Result<Self> {

@@ -26,7 +26,7 @@ use crossbeam_utils::CachePadded;
 /// number is equal to this number, so that 0 is never a frame number.
 const BLOCK_PAGES: usize = 1 << MAX_ORDER;
 /// The frame number of the shared page of zeros, which every `Memory` has beside its pages. Kernel: `ZERO_PAGE`.
-const ZERO_PAGE: Pfn = Pfn(1);
+pub(crate) const ZERO_PAGE: Pfn = Pfn(1);
 /// Number of pages of each order that are kept outside the buddy lists, for later requests of that order.
 const HOT_PAGES: usize = 4 * BLOCK_PAGES;
 

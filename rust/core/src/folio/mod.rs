@@ -18,6 +18,7 @@ pub use data::{FolioAccess, FolioBytes, FolioBytesMut, FolioView};
 pub use held::{FolioRef, LockedFolio, MappedFolio};
 pub(crate) use lru::Isolated;
 pub use memory::Memory;
+pub(crate) use memory::ZERO_PAGE;
 
 use crate::base::error::{Result, SwapError};
 use crate::base::sync::relax;

@@ -58,9 +58,11 @@ pub(crate) enum Event {
     ThpSwpOut,
     /// Folios of the largest order that got no run of slots. Kernel: `THP_SWPOUT_FALLBACK`.
     ThpSwpOutFallback,
+    /// Tasks that the OOM killer ended. Kernel: `OOM_KILL`.
+    OomKill,
 }
 
-const NR_EVENTS: usize = Event::ThpSwpOutFallback as usize + 1;
+const NR_EVENTS: usize = Event::OomKill as usize + 1;
 
 /// Events of folios that each CPU counts by order. Kernel: `enum mthp_stat_item`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

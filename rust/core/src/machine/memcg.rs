@@ -49,6 +49,7 @@ impl Swap {
         SwapError::OverLimit {
             limit,
             group: groups.path(level.css()),
+            css: level.css(),
             nr_pages,
             usage_pages: counter.usage_pages(),
             max_pages: counter.max_pages(),

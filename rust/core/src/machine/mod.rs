@@ -12,6 +12,7 @@ mod memcg;
 mod on_cpu;
 pub mod profile;
 mod space;
+mod thp;
 pub(crate) mod writeback;
 
 use std::fmt::Debug;
@@ -30,7 +31,7 @@ use crate::machine::profile::{Profile, Switches};
 use crate::machine::space::Avail;
 use crate::memcg::{MemCgroups, OwnerStore, Policies};
 use crate::readahead::ClusterReadahead;
-use crate::rmap::{AnonVmas, FileMappings};
+use crate::rmap::{AnonVmas, FileMappings, Tasks};
 use crate::table::OwnerForm;
 use crate::workingset::Workingset;
 use crate::zswap::Zswap;
@@ -41,6 +42,8 @@ pub use on_cpu::OnCpu;
 pub(crate) use on_cpu::{CpuLocal, DeviceTable, Hints, Operation};
 pub use profile::{Config, Workers};
 use space::SpaceTotals;
+use thp::Defrag;
+pub use thp::ThpDefrag;
 pub use writeback::Writeback;
 use writeback::WritebackQueue;
 
@@ -96,10 +99,14 @@ pub struct Swap {
     pub(crate) readahead: ClusterReadahead,
     /// The writes to devices that are not over.
     pub(crate) writes: WritebackQueue,
+    /// The rule for reclaim in the allocation of large folios.
+    defrag: Defrag,
     /// The mappings whose page tables may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
     /// The files in memory.
     pub(crate) file_mappings: Arc<FileMappings>,
+    /// The tasks, among which the OOM killer chooses.
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 impl Swap {
@@ -143,8 +150,10 @@ impl Swap {
             workingset,
             readahead: ClusterReadahead::default(),
             writes: WritebackQueue::new(writeback),
+            defrag: Defrag::default(),
             anon_vmas: Arc::default(),
             file_mappings: Arc::default(),
+            tasks: Arc::default(),
         })
     }
 

@@ -2,7 +2,6 @@
 //! the switches their values.
 
 use crate::base::error::Result;
-use crate::base::gfp::Gfp;
 use crate::base::limits::{MEMORY_PAGES_DEFAULT, ZSWAP_SHRINK_BATCH};
 pub use crate::base::profile::Profile;
 use crate::base::profile::switches;
@@ -48,8 +47,8 @@ switches! {
         ghost_cluster0: GhostCluster0 = GhostCluster0::Listed, Series => GhostCluster0::Unlisted;
         /// Permission of large folios on ghost devices.
         ghost_large_orders: GhostLargeOrders = GhostLargeOrders::Allowed, Series => GhostLargeOrders::Refused;
-        /// Reclaim for the large folios of faults. Every mapping counts as advised to use large folios.
-        defrag: Defrag = Defrag::Madvise;
+        /// Outcome of a fault that gets no memory.
+        oom: Oom = Oom::Fail;
         /// New folios are counted by their LRU lists in batches of 31 for each CPU. Without the switch a list counts
         /// each folio at once.
         lru_add_batch: bool = false;
@@ -170,28 +169,6 @@ words! {
 }
 
 words! {
-    /// Reclaim for the large folios of faults: for the allocation and for the charge. Kernel:
-    /// `/sys/kernel/mm/transparent_hugepage/defrag`; differs: the words `always` and `defer+madvise` have the effect of
-    /// `madvise`, and `defer` has the effect of `never`, so these words are absent.
-    pub enum Defrag: "defrag" {
-        /// A fault reclaims for a large folio, because its mapping is advised to use large folios.
-        Madvise = "madvise",
-        /// A fault uses a large folio only if the folio needs no reclaim.
-        Never = "never",
-    }
-}
-
-impl Defrag {
-    /// Returns the mask for large folios of faults. Kernel: `vma_thp_gfp_mask`.
-    pub(crate) const fn thp_gfp_mask(self) -> Gfp {
-        match self {
-            Self::Madvise => Gfp::TRANSHUGE,
-            Self::Never => Gfp::TRANSHUGE_LIGHT,
-        }
-    }
-}
-
-words! {
     /// Entries that one attempt to shrink a group in zswap examines.
     ///
     /// An attempt that only takes second chances away has failed, and the worker gives up after 16 failures. So with
@@ -259,6 +236,17 @@ words! {
         /// Large folios are refused, as on a regular file. A device with a virtual table allows large folios in any
         /// case. Kernel: the swap table series, phase IV, as posted.
         Refused = "refused",
+    }
+}
+
+words! {
+    /// Outcome of a fault of an address space that gets no memory although reclaim ran.
+    pub enum Oom: "oom" {
+        /// The access fails, and no task ends.
+        Fail = "fail",
+        /// The OOM killer ends the task with the most pages, and the fault is repeated unless its own task is ended.
+        /// Kernel: the OOM killer.
+        Kill = "kill",
     }
 }
 

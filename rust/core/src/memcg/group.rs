@@ -84,11 +84,11 @@ pub enum MemcgEvent {
     Max,
     /// No page could be reclaimed for a charge.
     Oom,
-    /// A task was killed because no memory was left. The core never raises this event, because the charge fails and
-    /// the caller decides on the consequence. The event exists because the kernel's files have a line for the event.
+    /// A task was killed because no memory was left. The core raises this event only with the switch `oom=kill`.
+    /// Otherwise the charge fails and the caller decides on the consequence.
     OomKill,
     /// No page could be reclaimed for a charge of a group that is killed as a whole (`memory.oom.group`). The core
-    /// kills no task, as with [`MemcgEvent::OomKill`], so the caller decides whether the workload of the group ends.
+    /// kills tasks only with the switch `oom=kill`.
     OomGroupKill,
     /// Usage was over `memory.swap.high`.
     SwapHigh,

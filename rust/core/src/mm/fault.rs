@@ -57,8 +57,9 @@ impl Mm {
     /// Makes a page present, and writable for a write access. Returns the folio of the page with a reference, and the
     /// index of the page in the folio.
     ///
-    /// Errors: `NotMapped` (EFAULT); `NoMemory` (ENOMEM); `Io` when the data cannot be read, in which case the page
-    /// stays swapped out. Kernel: `handle_mm_fault`, with `get_user_pages` around it.
+    /// Errors: `NotMapped` (EFAULT); `NoMemory`, `OverLimit` (ENOMEM), after which the OOM killer may have ended the
+    /// task; `Killed` (ESRCH); `Io` when the data cannot be read, in which case the page stays swapped out. Kernel:
+    /// `handle_mm_fault`, with `get_user_pages` around it.
     pub fn touch(&self, vpn: Vpn, access: Access, cpu: CpuId) -> Result<(FolioRef<'_>, u16)> {
         let vma = self.vma_of(vpn)?;
         loop {
@@ -80,18 +81,26 @@ impl Mm {
             if let Some(group) = self.swap.group(self.css()) {
                 group.count(MemcgStat::PgFault, 1);
             }
-            match pte {
-                Pte::None => self.do_anonymous_page(&vma, vpn, access, cpu)?,
-                Pte::Zero => self.do_wp_zero(&vma, vpn, cpu)?,
-                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu)?,
+            let result = self.with_oom_killer(cpu, || match pte {
+                Pte::None => self.do_anonymous_page(&vma, vpn, access, cpu),
+                Pte::Zero => self.do_wp_zero(&vma, vpn, cpu),
+                Pte::Present { .. } => self.do_wp_page(&vma, vpn, pte, cpu),
                 Pte::Swap { entry, .. } => {
                     let fault = SwapFault { vma: &vma, vpn, entry, access, cpu };
-                    let result = self.do_swap_page(&fault).and_then(|()| self.do_wp_after_swapin(&fault));
-                    self.swap.end_operation(active);
-                    result?;
+                    self.do_swap_page(&fault).and_then(|()| self.do_wp_after_swapin(&fault))
                 }
+            });
+            if pte.slot().is_some() {
+                self.swap.end_operation(active);
             }
+            result?;
+            self.check_alive()?;
         }
+    }
+
+    /// Returns the mask for large folios of a mapping. Kernel: `vma_thp_gfp_mask`.
+    fn thp_gfp_mask(&self, vma: &Vma) -> Gfp {
+        self.swap.thp_defrag().gfp(vma.options().is_hugepage())
     }
 
     /// Maps the shared page of zeros for a read, or a folio of zeros for a write. The folio has the largest order whose window lies in the mapping and has no
@@ -105,8 +114,7 @@ impl Mm {
         }
         loop {
             let order = orders.highest();
-            let gfp =
-                if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { self.swap.switches.defrag.thp_gfp_mask() };
+            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { self.thp_gfp_mask(vma) };
             match self.folio_for_task(order, gfp, cpu) {
                 Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::None, cpu),
                 Err(error) if order == Order::ZERO => return Err(error),
@@ -123,7 +131,7 @@ impl Mm {
     /// mapping of a whole page table. Kernel: `do_huge_zero_wp_pmd`, and `do_wp_page` of `ZERO_PAGE`.
     fn do_wp_zero(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         if vma.table(vpn).pmd == Pmd::Huge {
-            match self.folio_for_task(Order::MAX, self.swap.switches.defrag.thp_gfp_mask(), cpu) {
+            match self.folio_for_task(Order::MAX, self.thp_gfp_mask(vma), cpu) {
                 Ok(folio) => return self.map_zeros(vma, vpn, &folio, Pte::Zero, cpu),
                 Err(error) => {
                     let events = (OrderEvent::AnonFaultFallback, OrderEvent::AnonFaultFallbackCharge);
@@ -279,7 +287,7 @@ impl Mm {
             self.update_readahead(vma, vpn, &folio, cpu)?;
             return Ok(Some((folio, false)));
         }
-        let huge_gfp = self.swap.switches.defrag.thp_gfp_mask();
+        let huge_gfp = self.thp_gfp_mask(vma);
         let how = Swapin { faulting: self.css(), huge_gfp, ..Swapin::new(cpu, Orders::ZERO) };
         if self.swap.bypasses_readahead(entry, cpu)? {
             let orders = self.alloc_swap_folio_orders(vma, vpn, entry);

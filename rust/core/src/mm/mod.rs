@@ -8,14 +8,14 @@
 
 mod fault;
 mod madvise;
+mod oom;
 mod shmem;
 #[cfg(test)]
 mod tests;
 mod unuse;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 
 pub use fault::Access;
 pub use madvise::PageoutReport;
@@ -24,15 +24,14 @@ pub use shmem::{FILE_PAGES_MAX, Shmem, ShmemEntry};
 use crate::base::error::{Result, SwapError};
 use crate::base::gfp::Gfp;
 use crate::base::limits::PAGE_SIZE;
-use crate::base::sync::SpinMutex;
 use crate::base::types::{CpuId, CssId, Order, Pfn};
 use crate::containers::pieces::pieces;
-use crate::folio::FolioRef;
+use crate::folio::{FolioRef, ZERO_PAGE};
 use crate::machine::Swap;
 use crate::memcg::{MemCgroup, MemCgroups};
 use crate::readahead::Vpn;
 pub use crate::rmap::{PTRS_PER_PTE, Pte, Vma, VmaOptions};
-use crate::rmap::{PageTable, Pmd, index};
+use crate::rmap::{PageTable, Pmd, Task, index};
 
 /// Largest number of pages of one mapping: 1 TiB. A page table is allocated at the first use of the table, but the
 /// locks of all page tables of a mapping exist from the start.
@@ -42,9 +41,7 @@ pub const MMAP_PAGES_MAX: u64 = 1 << 28;
 #[derive(Debug)]
 pub struct Mm {
     swap: Arc<Swap>,
-    vmas: RwLock<Vec<Arc<Vma>>>,
-    /// The number of the task's group, a [`CssId`].
-    css: AtomicU32,
+    task: Arc<Task>,
 }
 
 impl Mm {
@@ -61,26 +58,28 @@ impl Mm {
         if let Some(groups) = swap.memcg() {
             groups.enter(css)?;
         }
-        Ok(Self { swap, vmas: RwLock::default(), css: AtomicU32::new(css.0) })
+        let task = swap.tasks.add_task(css);
+        Ok(Self { swap, task })
     }
 
     /// Returns the group of the task.
     pub fn css(&self) -> CssId {
-        // Relaxed: the number guards no other data, and a number names the same group structure as long as the
-        // subsystem exists.
-        CssId(self.css.load(Ordering::Relaxed))
+        self.task.css()
     }
 
     /// Moves the task to another group. The task's next pages are charged to the new group. The charges of pages and
     /// slots that the task already has stay with the old group.
     ///
-    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed. Locks: the tree lock.
+    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed; `Killed` (ESRCH). Locks:
+    /// the tree lock.
     /// Kernel: a write of `cgroup.procs`, on v1 without `memory.move_charge_at_immigrate`.
     pub fn enter_group(&self, css: CssId) -> Result<()> {
+        self.check_alive()?;
         if let Some(groups) = self.swap.memcg() {
             groups.enter(css)?;
-            let old = self.css.swap(css.0, Ordering::Relaxed);
-            groups.leave(CssId(old));
+            let old = self.task.replace_css(css);
+            groups.leave(old.unwrap_or(css));
+            return old.map(|_| ()).ok_or(SwapError::Killed);
         }
         Ok(())
     }
@@ -129,17 +128,15 @@ impl Mm {
     }
 
     fn vmas(&self) -> RwLockReadGuard<'_, Vec<Arc<Vma>>> {
-        // A poisoned lock is used like any other lock. The list is valid after a panic, because each change of the
-        // list is one push.
-        self.vmas.read().unwrap_or_else(PoisonError::into_inner)
+        self.task.vmas()
     }
 
     fn vmas_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Vma>>> {
-        self.vmas.write().unwrap_or_else(PoisonError::into_inner)
+        self.task.vmas_for_change()
     }
 
     /// Maps `nr_pages` pages and returns the mapping, which starts at a page table border. Errors: `OutOfRange`
-    /// (EINVAL).
+    /// (EINVAL); `Killed` (ESRCH).
     pub fn mmap(&self, nr_pages: u64, options: VmaOptions) -> Result<Arc<Vma>> {
         let high = MMAP_PAGES_MAX;
         if nr_pages == 0 || nr_pages > high {
@@ -148,6 +145,7 @@ impl Mm {
         if Order::new(options.anon_order).is_none() {
             return Err(SwapError::OrderTooLarge(options.anon_order.into()));
         }
+        self.check_alive()?;
         let mut vmas = self.vmas_mut();
         let last = vmas.last().map_or(0, |vma| vma.pages().end.0);
         let start = (last + 1).next_multiple_of(PTRS_PER_PTE);
@@ -156,8 +154,9 @@ impl Mm {
         Ok(vma)
     }
 
-    /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT).
+    /// Returns the mapping of a page. Errors: `NotMapped` (EFAULT); `Killed` (ESRCH).
     pub fn vma_of(&self, vpn: Vpn) -> Result<Arc<Vma>> {
+        self.check_alive()?;
         let vmas = self.vmas();
         let at = vmas.partition_point(|vma| vma.pages().end <= vpn);
         vmas.get(at).filter(|vma| vma.pages().contains(&vpn)).cloned().ok_or(SwapError::NotMapped(vpn.0))
@@ -190,6 +189,7 @@ impl Mm {
     ///
     /// Errors, with no copy made: `CountOverflow` (EOVERFLOW). Kernel: `copy_page_range`.
     pub fn fork(&self, cpu: CpuId) -> Result<Self> {
+        self.check_alive()?;
         let _active = self.swap.begin_activity();
         let child = self.with_group(|css| Self::in_group(self.swap.clone(), css))?;
         for vma in self.vmas().iter() {
@@ -278,37 +278,56 @@ impl Mm {
         Ok(())
     }
 
+    /// Returns one word for each page of a range, see [`PAGEMAP_PRESENT`] and [`PAGEMAP_SWAP`]; 0 for a page without
+    /// memory and slot. Errors: `NotMapped` (EFAULT). Locks: each page table in turn. Kernel: `/proc/PID/pagemap`,
+    /// `pagemap_read`; differs: all other bits are 0.
+    pub fn pagemap(&self, pages: Range<Vpn>) -> Result<Vec<u64>> {
+        let mut words = Vec::new();
+        let mut vpn = pages.start;
+        while vpn < pages.end {
+            let vma = self.vma_of(vpn)?;
+            let end = vma.same_table(vpn).end.min(pages.end.0);
+            let table = vma.table(vpn);
+            words.extend(table[index(vpn)..][..(end - vpn.0) as usize].iter().map(|pte| pagemap_word(*pte)));
+            vpn = Vpn(end);
+        }
+        Ok(words)
+    }
+
     /// Returns the number of pages in memory and the number of swapped-out pages.
     pub fn nr_pages(&self) -> (u64, u64) {
-        let mut sum = (0, 0);
-        for vma in self.vmas().iter() {
-            for table in vma.tables().iter().map(SpinMutex::lock) {
-                sum.0 += table.iter().filter(|pte| pte.is_present()).count() as u64;
-                sum.1 += table.iter().filter(|pte| pte.slot().is_some()).count() as u64;
-            }
+        self.task.rss_pages()
+    }
+}
+
+/// The bit of a word of [`Mm::pagemap`] for a page in memory. Bits 0 to 54 are the frame number. Kernel: `PM_PRESENT`.
+pub const PAGEMAP_PRESENT: u64 = 1 << 63;
+/// The bit of a word of [`Mm::pagemap`] for a swapped-out page. Bits 0 to 4 are the type of the slot, and bits 5 to 54
+/// are its offset. Kernel: `PM_SWAP`.
+pub const PAGEMAP_SWAP: u64 = 1 << 62;
+/// Number of bits of the swap type in a word of [`Mm::pagemap`]. Kernel: `MAX_SWAPFILES_SHIFT`.
+const PAGEMAP_TYPE_BITS: u32 = 5;
+
+/// Returns the word of [`Mm::pagemap`] for a page table entry. Kernel: `pte_to_pagemap_entry`.
+fn pagemap_word(pte: Pte) -> u64 {
+    match pte {
+        Pte::None => 0,
+        Pte::Zero => PAGEMAP_PRESENT | ZERO_PAGE.0,
+        Pte::Present { pfn, page, .. } => PAGEMAP_PRESENT | (pfn.0 + u64::from(page)),
+        Pte::Swap { entry, .. } => {
+            PAGEMAP_SWAP | u64::from(entry.offset().0) << PAGEMAP_TYPE_BITS | u64::from(entry.ty().0)
         }
-        sum
     }
 }
 
 impl Drop for Mm {
     fn drop(&mut self) {
         let _active = self.swap.begin_activity();
-        self.swap.memory_of_folios().lru_batch_drain(CpuId(0));
-        let vmas = std::mem::take(&mut *self.vmas_mut());
-        for vma in vmas {
-            for table in vma.tables() {
-                let mut table = table.lock();
-                let nr_entries = table.len();
-                table.prepare_zap(nr_entries, self.swap.memory_of_folios());
-                let taken: Vec<Pte> = table.iter_mut().map(std::mem::take).collect();
-                drop(table);
-                // The error `NoDevice` is ignored, because a device that is off has no slots to free.
-                let _ = self.drop_entries(&vma, &taken, CpuId(0));
-            }
-        }
-        if let Some(groups) = self.swap.memcg() {
-            groups.leave(self.css());
+        let css = self.task.mark_ended();
+        self.exit_mmap(&self.task, CpuId(0));
+        // A task that the OOM killer has ended is in no group.
+        if let (Some(groups), Some(css)) = (self.swap.memcg(), css) {
+            groups.leave(css);
         }
     }
 }

@@ -16,6 +16,7 @@
 
 mod file;
 mod pte;
+mod tasks;
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -24,6 +25,7 @@ pub use file::ShmemEntry;
 pub(crate) use file::{FileMapping, FileMappings};
 pub use pte::Pte;
 pub(crate) use pte::{PageTable, Pmd};
+pub(crate) use tasks::{Task, Tasks};
 
 use crate::base::sync::{SpinGuard, SpinMutex};
 use crate::base::types::Order;
@@ -39,8 +41,14 @@ pub struct VmaOptions {
     /// Orders of folios that a swap-in may use. Kernel: the mTHP sizes that are enabled.
     pub orders: Orders,
     /// Order of the folio that the first touch of a page makes, if a folio of this order fits; otherwise the first
-    /// touch makes a smaller folio, of an order of `orders` if `orders` has `anon_order`.
+    /// touch makes a smaller folio, of an order of `orders` if `orders` has `anon_order`. Not used if `anon_orders` has
+    /// an order.
     pub anon_order: u8,
+    /// Orders that the first touch of a page may use, the largest first. Kernel: the mTHP sizes that are enabled.
+    pub anon_orders: Orders,
+    /// Whether the mapping is advised to be huge, see [`crate::machine::ThpDefrag`]; `None` means that the mapping is
+    /// advised if a first touch may use a large folio. Kernel: `VM_HUGEPAGE`.
+    pub is_hugepage: Option<bool>,
     /// Pages must stay in memory once they are touched. Kernel: `VM_LOCKED`, as `mlock2` with `MLOCK_ONFAULT` sets
     /// it.
     pub is_locked: bool,
@@ -49,10 +57,18 @@ pub struct VmaOptions {
 }
 
 impl VmaOptions {
-    /// Returns the orders of folios that a first touch may use: `anon_order` and the smaller ones of `orders` if
+    /// Returns whether the mapping is advised to be huge.
+    pub(crate) fn is_hugepage(&self) -> bool {
+        self.is_hugepage.unwrap_or_else(|| self.first_touch_orders().highest() != Order::ZERO)
+    }
+
+    /// Returns the orders of folios that a first touch may use: `anon_orders`; without these, `anon_order` and the smaller ones of `orders` if
     /// `orders` has `anon_order`, and otherwise every order up to `anon_order`.
     pub(crate) fn first_touch_orders(&self) -> Orders {
-        let up_to = Orders::from_bits((2 << self.anon_order) - 1).expect("an order");
+        if !self.anon_orders.is_empty() {
+            return self.anon_orders;
+        }
+        let up_to = Orders::up_to(Order::new(self.anon_order).expect("checked by mmap"));
         let has_anon_order = self.orders.bits() >> self.anon_order & 1 == 1;
         if has_anon_order { Orders::from_bits(self.orders.bits() & up_to.bits()).expect("orders") } else { up_to }
     }

@@ -36,6 +36,7 @@ impl Swap {
             ("swap_ra_hit", Event::SwapRaHit),
             ("thp_swpout", Event::ThpSwpOut),
             ("thp_swpout_fallback", Event::ThpSwpOutFallback),
+            ("oom_kill", Event::OomKill),
             ("read_errors", Event::ReadErrors),
             ("write_errors", Event::WriteErrors),
             ("discard_errors", Event::DiscardErrors),

@@ -35,6 +35,7 @@ mod ghost {
 
 mod memcg {
     mod files;
+    mod oom;
     mod protection;
     mod random;
     mod shmem;

@@ -17,6 +17,7 @@ mod py {
     pyo3::import_exception!(swapcore.exceptions, SwapFullError);
     pyo3::import_exception!(swapcore.exceptions, SwapIOError);
     pyo3::import_exception!(swapcore.exceptions, SwapMemoryError);
+    pyo3::import_exception!(swapcore.exceptions, TaskKilledError);
     pyo3::import_exception!(swapcore.exceptions, TooManySwapfilesError);
 }
 
@@ -67,6 +68,7 @@ impl From<Error> for PyErr {
             (_, Some(Errno::EXIST)) => py::AlreadyCachedError::new_err(args),
             (_, Some(Errno::BUSY)) => py::SwapBusyError::new_err(args),
             (_, Some(Errno::PERM)) => py::TooManySwapfilesError::new_err(args),
+            (_, Some(Errno::SRCH)) => py::TaskKilledError::new_err(args),
             (_, Some(Errno::OVERFLOW)) => py::RefOverflowError::new_err(args),
             _ => py::InvalidArgumentError::new_err(args),
         }

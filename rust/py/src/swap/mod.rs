@@ -8,6 +8,7 @@ mod folios;
 mod groups;
 mod hooks;
 mod show;
+mod thp;
 
 use std::sync::Arc;
 
