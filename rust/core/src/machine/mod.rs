@@ -95,7 +95,7 @@ pub struct Swap {
     /// `swapin_readahead_hits`.
     pub(crate) readahead: ClusterReadahead,
     /// The writes to devices that are not over.
-    pub(crate) writes: WritebackQueue,
+    pub(crate) writes: Arc<WritebackQueue>,
     /// The mappings whose page tables may map a folio.
     pub(crate) anon_vmas: Arc<AnonVmas>,
     /// The files in memory.
@@ -138,7 +138,7 @@ impl Swap {
             policies: Policies::default(),
             workingset,
             readahead: ClusterReadahead::default(),
-            writes: WritebackQueue::new(writeback),
+            writes: Arc::new(WritebackQueue::new(writeback)),
             anon_vmas: Arc::default(),
             file_mappings: Arc::default(),
         })
