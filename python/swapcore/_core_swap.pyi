@@ -26,7 +26,8 @@ class Swap:
     in front of all devices that come later; the value is its size, a text with a unit or a number of bytes,
     or True for 2**32 - 1 slots, as many as a device can have. ``writeback`` is ``sync`` (a write to a device is
     over when the call returns) or ``queued`` (a write to a device that is not as fast as memory is over when
-    `complete_writeback` ends it; until then its folio is in the swap cache under writeback).
+    `complete_writeback` ends it; until then its folio is in the swap cache under writeback) or ``thread`` (as
+    ``queued``, and a thread of the subsystem ends the writes as soon as it can).
 
     ``with Swap() as swap`` removes the hooks at its end and turns each device off that no slot in use keeps
     on; the other devices stay on without an error, because only the holder of a slot can read its page back.
@@ -169,7 +170,7 @@ class Swap:
 
         A folio whose write failed is dirty again and stays in the swap cache; ``write_errors`` of `stats` counts the
         failure. Reclaim that needs a folio under writeback, a swapoff, and a swap-out of the folio end the writes up
-        to that folio themselves. A thread that calls this method in a loop stands for the device's interrupts.
+        to that folio themselves.
         Errors: EINVAL, a number is out of range. Releases the GIL. Kernel: `end_swap_bio_write`; differs: writes end
         in their order."""
 

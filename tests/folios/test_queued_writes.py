@@ -1,7 +1,8 @@
 """Writes that are over later: `Swap(writeback="queued")` and `Swap.complete_writeback`."""
 
-import threading
-from collections.abc import Iterable
+import os
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import swapcore as sc
 PAGE = sc.PAGE_SIZE
 
 
-def queued(tmp_path: Path, **options: object) -> sc.Swap:
-    swap = sc.Swap(writeback="queued", **options)  # type: ignore[arg-type]
+def queued(tmp_path: Path, writeback: str = "queued", **options: object) -> sc.Swap:
+    swap = sc.Swap(writeback=writeback, **options)  # type: ignore[arg-type]
     swap.swapon(sc.File.create(tmp_path / "swap", "16M", is_block_device=True))
     return swap
 
@@ -59,7 +60,7 @@ def test_storages_as_fast_as_memory_and_sync_queue_nothing(tmp_path: Path) -> No
         mm.pageout(first, 8)
         assert numbers(swap) == (0, 0, 0)
         swap.check()
-    with pytest.raises(sc.InvalidArgumentError, match="sync, queued"):
+    with pytest.raises(sc.InvalidArgumentError, match="sync, queued, thread"):
         sc.Swap(writeback="later")
 
 
@@ -126,28 +127,35 @@ def test_reclaim_waits_for_the_writes_that_it_wants(tmp_path: Path) -> None:
     swap.check()
 
 
-@pytest.mark.parametrize("has_thread", [False, True])
-def test_an_address_space_larger_than_memory_keeps_its_content(tmp_path: Path, has_thread: bool) -> None:
-    swap = queued(tmp_path, memory_pages=512, nr_cpus=2)
-    is_over = threading.Event()
-
-    def complete() -> None:
-        while not is_over.is_set():
-            swap.complete_writeback(4, cpu=1)
-
-    thread = threading.Thread(target=complete)
-    if has_thread:
-        thread.start()
-    try:
-        mm, first = written(swap, 1200)
-        for _ in range(2):
-            assert is_whole(mm, first, range(1200))
-            mm.pageout(first, 600)
-    finally:
-        is_over.set()
-        if has_thread:
-            thread.join()
+@pytest.mark.parametrize("writeback", ["queued", "thread"])
+def test_an_address_space_larger_than_memory_keeps_its_content(tmp_path: Path, writeback: str) -> None:
+    swap = queued(tmp_path, writeback, memory_pages=512, nr_cpus=2)
+    mm, first = written(swap, 1200)
+    for _ in range(2):
+        assert is_whole(mm, first, range(1200))
+        mm.pageout(first, 600)
     swap.check()
+
+
+def test_the_thread_ends_writes_without_a_call_and_ends_with_the_subsystem(tmp_path: Path) -> None:
+    time.sleep(0.2)  # the thread of an earlier test ends within this time
+    nr_threads = len(os.listdir("/proc/self/task"))
+    swap = queued(tmp_path, "thread")
+    mm, first = written(swap, 32)
+    mm.pageout(first, 32)
+    wait_for(lambda: swap.nr_queued_writes == 0)
+    swap.check()
+    assert is_whole(mm, first, range(32))
+    assert len(os.listdir("/proc/self/task")) == nr_threads + 1
+    del swap, mm
+    wait_for(lambda: len(os.listdir("/proc/self/task")) == nr_threads)
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_true() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert is_true()
 
 
 def test_swapoff_ends_the_writes_of_the_device(tmp_path: Path) -> None:

@@ -71,6 +71,24 @@ def test_vma_ra_enabled_chooses_the_neighbours_that_are_read_ahead(
     disk.check()
 
 
+def test_page_cluster_0_records_the_page_of_a_fault_and_keeps_the_hits(disk: sc.Swap) -> None:
+    mm, first = swapped(disk)
+    disk.page_cluster = 1
+    read(mm, first, [0, 1])
+    read(mm, first, range(2, 8))
+    disk.page_cluster = 0
+    read(mm, first, range(8, 20))
+    disk.page_cluster = 4
+    before = disk.stats()
+    read(mm, first, range(20, 100))
+    after = disk.stats()
+    # Page 19 is the last fault and page 8 was a hit, so the windows are pages 20 to 23, 24 to 31, and then 16 pages
+    # each.
+    grown = {name: after[name] - before[name] for name in ("pgmajfault", "swap_ra", "swap_ra_hit", "pswpin")}
+    assert grown == {"pgmajfault": 7, "swap_ra": 85, "swap_ra_hit": 73, "pswpin": 92}
+    disk.check()
+
+
 @pytest.mark.parametrize("word", ["written", "kept"])
 def test_a_page_that_was_read_ahead_from_zswap_and_never_used(tmp_path: Path, word: str) -> None:
     swap = sc.Swap(profile="v618", memcg="v1", zswap="lz4", switches={"never_mapped_dirty": word})

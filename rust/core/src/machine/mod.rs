@@ -98,7 +98,7 @@ pub struct Swap {
     /// `swapin_readahead_hits`.
     pub(crate) readahead: ClusterReadahead,
     /// The writes to devices that are not over.
-    pub(crate) writes: WritebackQueue,
+    pub(crate) writes: Arc<WritebackQueue>,
     /// The rule for reclaim in the allocation of large folios.
     defrag: Defrag,
     /// The mappings whose page tables may map a folio.
@@ -149,7 +149,7 @@ impl Swap {
             policies: Policies::default(),
             workingset,
             readahead: ClusterReadahead::default(),
-            writes: WritebackQueue::new(writeback),
+            writes: Arc::new(WritebackQueue::new(writeback)),
             defrag: Defrag::default(),
             anon_vmas: Arc::default(),
             file_mappings: Arc::default(),

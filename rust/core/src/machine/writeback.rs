@@ -3,7 +3,8 @@
 //! the I/O.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::base::sync::SpinMutex;
 use crate::base::types::{Pfn, SwpEntry};
@@ -20,6 +21,8 @@ words! {
         /// In [`Swap::complete_writeback`](crate::Swap::complete_writeback), in the order of the swap-outs, or when a
         /// thread must wait for the write.
         Queued = "queued",
+        /// As with `queued`, and a thread of the subsystem ends the writes as soon as it can.
+        Thread = "thread",
     }
 }
 
@@ -47,7 +50,14 @@ pub(crate) struct WritebackQueue {
     pub(crate) mode: Writeback,
     writes: SpinMutex<VecDeque<QueuedWrite>>,
     ending: Mutex<()>,
+    /// The wait of the thread of [`Writeback::Thread`] for a write.
+    idle: Mutex<()>,
+    pushed: Condvar,
 }
+
+/// Longest wait of the thread of [`Writeback::Thread`], after which the thread looks whether the subsystem still
+/// exists.
+const IDLE_TIME: Duration = Duration::from_millis(20);
 
 impl WritebackQueue {
     pub(super) fn new(mode: Writeback) -> Self {
@@ -57,6 +67,16 @@ impl WritebackQueue {
     /// Adds a write.
     pub(crate) fn push_write(&self, write: QueuedWrite) {
         self.writes.lock().push_back(write);
+        self.pushed.notify_one();
+    }
+
+    /// Waits until a write is queued, but not longer than `IDLE_TIME`.
+    pub(crate) fn wait_for_write(&self) {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // A write that is added after the test and before the wait is found at the end of the wait.
+        if self.nr_writes() == 0 {
+            drop(self.pushed.wait_timeout(idle, IDLE_TIME));
+        }
     }
 
     /// Removes the oldest write. The caller holds the guard of [`WritebackQueue::in_order`].

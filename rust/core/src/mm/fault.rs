@@ -366,10 +366,24 @@ impl Mm {
     ) -> Result<Option<Found<'m>>> {
         let window = vma.readahead.window(vpn, vma.pages(), self.swap.readahead().page_cluster());
         let swapped = |at| vma.pte(at).slot().map(|entry| (entry, at == vpn));
-        match window.end.0 - window.start.0 {
-            0 | 1 => self.swap.swap_cache_read_folio(entry, how, ReadReason::Fault),
-            _ => self.swap.read_window(entry, (window.start.0..window.end.0).map(Vpn).filter_map(swapped), how),
+        let found = match window.end.0 - window.start.0 {
+            0 | 1 => self.swap.swap_cache_read_folio(entry, how, ReadReason::Fault)?,
+            _ => self.swap.read_window(entry, (window.start.0..window.end.0).map(Vpn).filter_map(swapped), how)?,
+        };
+        if let Some((folio, true)) = &found
+            && self.was_read_from_device(folio, entry, how.cpu)?
+        {
+            // In the kernel the fault waits for the read, starts again and finds the folio in the swap cache, which
+            // records the page of the fault. The window has recorded the page already, unless `page_cluster` is 0.
+            vma.readahead.hit(vpn, ReadaheadFlag::Clear);
         }
+        Ok(found)
+    }
+
+    /// Returns whether the data of a new folio of one page came from a device: the data is not zeros, and zswap did not
+    /// have the data, because a page that zswap had is dirty.
+    fn was_read_from_device(&self, folio: &FolioRef<'_>, entry: SwpEntry, cpu: CpuId) -> Result<bool> {
+        Ok(!folio.has(FolioFlags::DIRTY) && !self.swap.on_cpu(cpu)?.zero_batch(entry, 1)?.0)
     }
 
     /// Maps a swapped-in folio. The function maps all pages of the folio if the page table entries of all pages still

@@ -1,10 +1,12 @@
 //! The end of queued writes: on request, in the order of the swap-outs, and for a thread that must wait for a write.
 
+use std::sync::Arc;
+
 use crate::base::error::Result;
 use crate::base::types::CpuId;
 use crate::folio::{Folio, FolioFlags, FolioRef, LockedFolio};
-use crate::machine::Swap;
 use crate::machine::writeback::AfterWrite;
+use crate::machine::{Swap, Writeback};
 
 impl Swap {
     /// Ends up to `nr` of the oldest queued writes, each after the data is on the device, and returns the number of
@@ -21,6 +23,29 @@ impl Swap {
             nr_done += 1;
         }
         Ok(nr_done)
+    }
+
+    /// Starts the thread that ends the queued writes, if the subsystem was made with [`Writeback::Thread`]. The thread
+    /// runs as the last CPU and ends with the subsystem. A caller calls this function once. Kernel: the interrupts of
+    /// the device.
+    pub fn start_writeback(self: &Arc<Self>) {
+        if self.writes.mode != Writeback::Thread {
+            return;
+        }
+        let (swap, writes, cpu) = (Arc::downgrade(self), self.writes.clone(), CpuId(self.nr_cpus() as u16 - 1));
+        // The thread keeps the subsystem alive only while it ends writes, so that a subsystem without writes ends with
+        // its last user.
+        std::thread::spawn(move || {
+            while swap.strong_count() > 0 {
+                writes.wait_for_write();
+                if writes.nr_writes() > 0
+                    && let Some(swap) = swap.upgrade()
+                {
+                    // The call fails only for an unknown CPU.
+                    let _ = swap.complete_writeback(u64::MAX, cpu);
+                }
+            }
+        });
     }
 
     /// Returns the number of queued writes that are not over. Kernel: `nr_writeback`, in folios.

@@ -114,7 +114,9 @@ impl Swap {
             zswap: zswap.map(|zswap| zswap.0),
             virtual_pages: r#virtual.and_then(|pages| pages.0),
         };
-        Ok(Self { swap: Arc::new(swapcore::Swap::with_config(config)?) })
+        let swap = Arc::new(swapcore::Swap::with_config(config)?);
+        swap.start_writeback();
+        Ok(Self { swap })
     }
 
     #[doc = stub!(Swap.switches)]
