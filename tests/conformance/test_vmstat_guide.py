@@ -253,7 +253,12 @@ def test_anon_fault_alloc_counts_large_folios_of_first_touches(swap: sc.Swap) ->
     before = swap.stats()
     mm.write(first * PAGE, b"x" * (40 * PAGE))
     changes = grown(swap, before)
-    assert changes == {"hugepages-64kB.anon_fault_alloc": 2, "hugepages-32kB.anon_fault_alloc": 1}
+    assert changes == {
+        "hugepages-64kB.anon_fault_alloc": 2,
+        "hugepages-64kB.nr_anon": 2,
+        "hugepages-32kB.anon_fault_alloc": 1,
+        "hugepages-32kB.nr_anon": 1,
+    }
     swap.folio(4)
     child = mm.fork()
     child.write(first * PAGE, b"y" * PAGE)
@@ -420,6 +425,7 @@ def test_pages_used_again_are_activated_and_active_pages_age() -> None:
     swap.swapon(sc.Ram("16M"))
     mm = swap.mm()
     first = mm.mmap(3000)
+    mm.write(first * PAGE, b"x" * (300 * PAGE))
     for start in range(400, 1600, 30):
         mm.read(first * PAGE, 300 * PAGE)
         mm.write((first + start) * PAGE, b"x" * (30 * PAGE))

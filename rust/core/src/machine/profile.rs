@@ -162,8 +162,8 @@ words! {
         /// and later.
         Always = "always",
         /// Slots to which only the faulting page table entry refers. A slot with more references is read as on any
-        /// other device: as a single page, with readahead, into the swap cache, where the slot stays. Kernel: up to
-        /// 6.18, whose faults on unshared slots bypass the swap cache.
+        /// other device: as a single page, with readahead, into the swap cache, where the slot stays. Kernel:
+        /// `do_swap_page` of 6.18 and before, which bypasses the swap cache for an unshared slot.
         Unshared = "unshared",
     }
 }
