@@ -1,4 +1,4 @@
-"""The Python blocks of the documentation and the examples are fully typed, in mypy's strict mode and without `Any`."""
+"""The Python blocks of the documentation and the examples pass mypy's strict mode, and get no `Any`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def test_blocks_and_examples_have_no_any(tmp_path: Path, pytestconfig: pytest.Co
     modules = [*write_modules(tmp_path), *sorted((ROOT / "examples").glob("*.py"))]
     probe = tmp_path / "probe.py"
     probe.write_text(PROBE, encoding="utf-8")
-    # The cache makes the second run fast. `make lint` has another cache, because other options make a cache void.
+    # The cache makes the second run fast. `make lint` has a cache of its own, because a cache is of one set
+    # of options.
     cache = pytestconfig.cache.mkdir("mypy") if hasattr(pytestconfig, "cache") else tmp_path / "cache"
     config = tmp_path / "mypy.ini"
     config.write_text(CONFIG.format(plugin=answers.__file__, cache=cache), encoding="utf-8")

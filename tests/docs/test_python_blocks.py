@@ -53,7 +53,11 @@ def foreign_names(code: str) -> set[str]:
     named = [node for node in nodes if isinstance(node, ast.Name)]
     bound = {node.id for node in named if not isinstance(node.ctx, ast.Load)}
     bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    bound |= {node.name for node in nodes if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.ExceptHandler)) and node.name}
+    bound |= {
+        node.name
+        for node in nodes
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.ExceptHandler)) and node.name
+    }
     for node in nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
@@ -81,9 +85,16 @@ def test_the_docstring_of_the_package_prints_what_it_shows() -> None:
 
 def test_the_reader_sees_marks_and_output(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    shown = "<!-- file: a.py -->\n```python\nprint(1)\n```\n\n```text\n1\n```\n\nText.\n\n```text\nmore\n```\n"
+    shown = (
+        "<!-- file: a.py -->\n```python\nprint(1)\n```\n\n```text\n1\n```\n\nText.\n\n```text\nmore\n```\n"
+    )
     page.write_text(f"# Page\n\n{BUILDS_UP}\n\n{shown}<!-- not run: takes long -->\n```sh\nswapcore\n```\n")
     assert builds_up(page)
     first, output, _, last = all_blocks(page)
-    assert (first.name, first.code, first.saved_as, first.output) == ("page.md:6", "print(1)\n", "a.py", "1\n")
+    assert (first.name, first.code, first.saved_as, first.output) == (
+        "page.md:6",
+        "print(1)\n",
+        "a.py",
+        "1\n",
+    )
     assert (output.language, last.is_run, last.code) == ("text", False, "swapcore\n")

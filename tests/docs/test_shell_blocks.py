@@ -1,7 +1,7 @@
 """The commands of the documentation: those of swapcore run as printed, and all name what the repository has.
 
-A block with the mark ``not run: REASON`` is only parsed, like a command of cargo, make, pip or pytest, and like a
-command in the text of a page: its options, targets, paths and names must exist.
+A block with the mark ``not run: REASON`` is only parsed, like a command of cargo, make, pip or pytest, and
+like a command in the text of a page: its options, targets, paths and names must exist.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,7 +48,7 @@ def inline(page: Path) -> list[list[str]]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a folder that looks like a checkout, with ``swapcore`` on the path and the files that pages save."""
+    """Returns a folder like a checkout, with the files that pages save; ``swapcore`` is a program."""
     for name in FOLDERS:
         (tmp_path / name).symlink_to(ROOT / name)
     for name, code in FILES.items():
@@ -60,21 +61,31 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-OF_SWAPCORE = [
-    block for block in BLOCKS if block.is_run and any(words[0] == "swapcore" for words in commands(block.code))
-]
+def lines_to_run() -> dict[Block, list[str]]:
+    """Returns the lines of swapcore by block; a command that several blocks have is run once."""
+    found: dict[Block, list[str]] = {}
+    seen: set[str] = set()
+    for block in BLOCKS:
+        for line in block.code.splitlines() if block.is_run else []:
+            command = shlex.join(shlex.split(line, comments=True))
+            if command.startswith("swapcore ") and command not in seen:
+                seen.add(command)
+                found.setdefault(block, []).append(line)
+    return found
+
+
+LINES = lines_to_run()
 
 
 @pytest.mark.skipif(sc.is_debug_build, reason="with a debug build the commands take minutes")
-@pytest.mark.parametrize("block", OF_SWAPCORE, ids=lambda block: block.name)
+@pytest.mark.parametrize("block", LINES, ids=lambda block: block.name)
 def test_commands_of_swapcore_run_as_printed(block: Block, desk: Path) -> None:
-    for line in block.code.splitlines():
-        if line.startswith("swapcore "):
-            done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=desk)
-            assert (done.returncode, done.stderr) == (0, ""), line
-            assert done.stdout, line
-            if block.output is not None:
-                assert done.stdout == block.output
+    for line in LINES[block]:
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=desk)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        assert done.stdout, line
+        if block.output is not None:
+            assert done.stdout == block.output
 
 
 @cache
@@ -100,7 +111,7 @@ def unknown_to_swapcore(words: list[str]) -> list[str]:
 
 def unknown_to_cargo(words: list[str]) -> list[str]:
     core = ROOT / "rust" / "core"
-    values = dict(zip(words, words[1:], strict=False))
+    values = dict(pairwise(words))
     places = {"--bench": core / "benches", "--example": core / "examples", "--test": core / "tests"}
     found = [
         values[option]
@@ -118,7 +129,9 @@ def unknown_to_cargo(words: list[str]) -> list[str]:
 def unknown_to_pip(words: list[str]) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [extra for word in words for extra in re.findall(r"\.\[([\w,]+)\]", word)]
-    return [name for extra in extras for name in extra.split(",") if name not in project["optional-dependencies"]]
+    return [
+        name for extra in extras for name in extra.split(",") if name not in project["optional-dependencies"]
+    ]
 
 
 def unknown(words: list[str]) -> list[str]:
@@ -139,7 +152,7 @@ def unknown(words: list[str]) -> list[str]:
             found += [word for word in words[1:] if word not in targets]
         case "pytest":
             found += [name for name in options(words) if name not in help_of("pytest", "benches")]
-            classes = [value for option, value in zip(words, words[1:], strict=False) if option == "--strategy"]
+            classes = [value for option, value in pairwise(words) if option == "--strategy"]
             found += [name for name in classes if f"{name.partition(':')[0]}.py" not in FILES]
         case "python":
             pass

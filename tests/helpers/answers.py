@@ -1,7 +1,8 @@
 """A plugin of mypy: an answer of swapcore whose type contains `Any` is an error.
 
-An answer is the result of a function or method of swapcore, or an attribute. The option ``--disallow-any-expr`` of
-mypy cannot stand in for the plugin, because the option also reports each `Any` of NumPy, such as the sum of an array.
+An answer is the result of a function or method of swapcore, or an attribute. The option
+``--disallow-any-expr`` of mypy cannot stand in for the plugin, because the option also reports each `Any` of
+NumPy, such as the sum of an array.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ OF_NUMPY = re.compile(r"(?:builtins\.)?tuple\[Any, \.\.\.\]|numpy\.generic\[Any\
 
 def refuse_any(context: Context) -> Type:
     """Reports an answer whose type contains `Any`."""
-    answer = context.default_attr_type if hasattr(context, "default_attr_type") else context.default_return_type
+    answer = (
+        context.default_attr_type if hasattr(context, "default_attr_type") else context.default_return_type
+    )
     if "Any" in OF_NUMPY.sub("", str(answer)):
         context.api.fail(f"swapcore answers with {answer}", context.context)
     return answer

@@ -23,9 +23,9 @@ FENCED = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL
 class Block(NamedTuple):
     """A block of code of a page.
 
-    ``line`` is the line of the fence above the code. ``mark`` is the text of an HTML comment on the line above the block: ``not run: REASON``, or
-    ``file: NAME`` for a block that the page tells readers to save. ``output`` is the text of a block ``text`` that
-    follows, which shows what the block prints.
+    ``line`` is the line of the fence above the code. ``mark`` is the text of an HTML comment on the line
+    above the fence: ``not run: REASON``, or ``file: NAME`` for a block that the page tells readers to save.
+    ``output`` is the text of a block ``text`` that follows, which shows what the block prints.
     """
 
     page: Path
@@ -63,7 +63,9 @@ def all_blocks(page: Path) -> Iterator[Block]:
     found = [*FENCED.finditer(text)]
     following = [*found[1:], None] if found else []
     for number, (match, after) in enumerate(zip(found, following, strict=True), 1):
-        shows_output = after is not None and after[2] == "text" and not text[match.end() : after.start()].strip()
+        shows_output = (
+            after is not None and after[2] == "text" and not text[match.end() : after.start()].strip()
+        )
         line = text.count("\n", 0, match.start(2)) + 1
         output = after[3] if after is not None and shows_output else None
         yield Block(page, number, line, match[2], match[3], match[1] or "", output)
