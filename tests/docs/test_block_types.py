@@ -27,11 +27,25 @@ plugins = {plugin}
 cache_dir = {cache}
 """
 
-# A module that gets an `Any` from swapcore in line 4, which proves that the plugin of `helpers.answers` runs.
+# A module that gets an `Any` from swapcore in line 8, which proves that the plugin of `helpers.answers` runs.
+# The other lines say what the index of an array gives.
 PROBE = """
+from typing import assert_type
+import numpy as np
 import swapcore as sc
+from numpy.typing import NDArray
 from swapcore import report
+
 report.memcg_dict(sc.Swap().memcg)
+array = sc.Swap().mm().array((3, 3), np.int32)
+assert_type(array, sc.MmArray[np.int32])
+assert_type(array[1:2], NDArray[np.int32])
+assert_type(array[..., 1], NDArray[np.int32])
+assert_type(array[1, 2], np.int32 | NDArray[np.int32])
+assert_type(np.asarray(array), NDArray[np.int32])
+assert_type([block for _, block in array.blocks()], list[NDArray[np.int32]])
+assert_type(sc.Swap().mm().array(3), sc.MmArray[np.float64])
+assert_type(sc.Swap().mm().array(3, "u4"), sc.MmArray[np.generic])
 """
 
 
@@ -70,5 +84,5 @@ def test_blocks_and_examples_have_no_any(tmp_path: Path, pytestconfig: pytest.Co
     # An error in a file of the package is an error of `make lint`.
     errors = [line for line in done.stdout.splitlines() if ": error: " in line and str(package) not in line]
     # Mypy names a file by its path from the working directory.
-    assert errors == ["probe.py:4: error: swapcore answers with dict[str, Any]  [misc]"], "\n".join(errors)
+    assert errors == ["probe.py:8: error: swapcore answers with dict[str, Any]  [misc]"], "\n".join(errors)
     assert len(modules) >= 16
