@@ -7,13 +7,14 @@ BUILT := $(VENV)/.built
 # The extension's docstrings come from the stubs.
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock $(wildcard python/swapcore/_core*.pyi)
 
-.PHONY: demo test test-rust test-rust-build test-python lint lint-rust lint-python bench stress dist clean help
+.PHONY: demo test test-rust test-rust-build test-python lint lint-rust lint-python bench readme stress dist clean help
 
 help:
 	@echo 'make demo    build, install into .venv, compare strategies on the bundled kernel build'
 	@echo 'make test    build, run the Rust and Python tests'
 	@echo 'make lint    rustfmt, clippy, ruff, mypy'
 	@echo 'make bench   Rust benches, then pytest-benchmark'
+	@echo 'make readme  measure the first picture and table of README.md again'
 	@echo 'make stress  threads from Rust and from Python, 30 s each'
 	@echo 'make dist    wheel and sdist into dist/, the sdist installed in a clean venv'
 
@@ -60,6 +61,9 @@ lint-python: $(BUILT)
 bench: $(BUILT)
 	cargo bench --locked -p swapcore
 	$(BIN)/python -m pytest benches --benchmark-autosave
+
+readme: $(BUILT)
+	$(BIN)/python benches/readme.py
 
 stress: $(BUILT)
 	$(BIN)/swapcore stress --threads 8 --seconds 30

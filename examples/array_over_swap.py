@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import swapcore as sc
@@ -21,22 +21,24 @@ from swapcore.size import parse_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Floats = sc.MmArray[np.float64] | np.memmap[tuple[int], np.dtype[np.float64]]
+
 ROWS = 1 << 17  # elements of a block: 1 MiB of float64
 
 
-def fill(target: Any) -> None:  # noqa: ANN401 - an array of either kind
+def fill(target: Floats) -> None:
     """Writes values that repeat, so that pages compress."""
     for at in range(0, len(target), ROWS):
-        rows = slice(at, min(at + ROWS, len(target)))
-        target[rows] = np.arange(rows.start, rows.stop) % 1000
+        end = min(at + ROWS, len(target))
+        target[at:end] = np.arange(at, end) % 1000
 
 
-def total(target: Any) -> float:  # noqa: ANN401
+def total(target: Floats) -> float:
     """Returns the sum of all elements, block by block."""
     return float(sum(target[at : at + ROWS].sum() for at in range(0, len(target), ROWS)))
 
 
-def update(target: Any) -> None:  # noqa: ANN401
+def update(target: Floats) -> None:
     """Changes each element in place, block by block."""
     for at in range(0, len(target), ROWS):
         target[at : at + ROWS] = target[at : at + ROWS] * 1.5 + 1
@@ -48,7 +50,7 @@ def file_bytes_in_memory() -> int:
     return sum(int(kb) for kb in re.findall(r"^Rss(?:File|Shmem):\s+(\d+) kB", status, re.MULTILINE)) << 10
 
 
-def run(name: str, target: Any, bytes_in_memory: Callable[[], str]) -> list[float]:  # noqa: ANN401
+def run(name: str, target: Floats, bytes_in_memory: Callable[[], str]) -> list[float]:
     """Runs the steps on an array, prints the time of each step, and returns the sums."""
     sums, times = [], []
     for step in (fill, total, update, total):

@@ -1,8 +1,10 @@
 """Memory of the Rust core: folios and address spaces. At run time these classes are in `_core`."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import TypeVar, final, overload
 
+from numpy import dtype as np_dtype
+from numpy import float64, generic
 from numpy.typing import DTypeLike
 from typing_extensions import Buffer
 
@@ -11,6 +13,8 @@ from ._core_entries import SwpEntry
 from ._core_memcg import MemCgroup
 from ._core_results import PageoutReport
 from .arrays import MmArray
+
+_ScalarT = TypeVar("_ScalarT", bound=generic)
 
 @final
 class Folio:
@@ -149,10 +153,21 @@ class Mm:
         pages, as an armed userfaultfd does.
 
         Errors: EINVAL, a value is out of range. Kernel: `mmap` of anonymous memory."""
+    @overload
     def array(
-        self, shape: int | Sequence[int], dtype: DTypeLike | None = None, *, first_page: int | None = None,
+        self, shape: int | Sequence[int], dtype: None = None, *, first_page: int | None = None,
         orders: int | None = None, anon_order: int = 0, cpu: int | None = None
-    ) -> MmArray:
+    ) -> MmArray[float64]: ...
+    @overload
+    def array(
+        self, shape: int | Sequence[int], dtype: type[_ScalarT] | np_dtype[_ScalarT], *,
+        first_page: int | None = None, orders: int | None = None, anon_order: int = 0, cpu: int | None = None
+    ) -> MmArray[_ScalarT]: ...
+    @overload
+    def array(
+        self, shape: int | Sequence[int], dtype: DTypeLike, *, first_page: int | None = None,
+        orders: int | None = None, anon_order: int = 0, cpu: int | None = None
+    ) -> MmArray[generic]:
         """Maps pages for an array of NumPy's ``dtype`` (None: float64) and returns the array, whose elements
         are zero.
 

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Iterable
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Generic, NamedTuple, SupportsIndex, TypeVar, cast, overload
 
 import numpy as np
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ._core import Mm
 
 __all__ = ["MmArray"]
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+"""NumPy's type of an element of an array."""
 
 # The number of bytes that one copy of a strided index or of an assignment spans, and of a block of
 # `blocks()`.
@@ -154,15 +157,15 @@ def _checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
-def _checked_dtype(dtype: npt.DTypeLike | None) -> np.dtype[Any]:
+def _checked_dtype(dtype: npt.DTypeLike | None) -> np.dtype[np.generic]:
     """Returns a dtype whose items are plain bytes of a fixed number."""
-    found = np.dtype(dtype)
+    found: np.dtype[np.generic] = np.dtype(dtype)
     if found.hasobject or found.itemsize == 0 or found.subdtype is not None:
         raise invalid(f"dtype {found} cannot be kept in pages: items must be plain bytes of a fixed number")
     return found
 
 
-class MmArray:
+class MmArray(Generic[ScalarT]):
     """An array in the pages of an address space; `swapcore.Mm.array` makes arrays.
 
     ``array[index]`` returns a copy of elements as a new array of NumPy, and ``array[index] = values`` copies
@@ -198,7 +201,7 @@ class MmArray:
         cpu: int | None = None,
     ) -> None:
         self._mm, self._cpu = mm, cpu
-        self._dtype = _checked_dtype(dtype)
+        self._dtype = cast("np.dtype[ScalarT]", _checked_dtype(dtype))
         lengths = _checked_shape(shape)
         strides = tuple(self._dtype.itemsize * math.prod(lengths[axis + 1 :]) for axis in range(len(lengths)))
         self._whole = _Place(0, lengths, strides)
@@ -237,14 +240,15 @@ class MmArray:
         return math.prod(self.shape)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[ScalarT]:
         """The type of an element."""
         return self._dtype
 
     @property
     def nbytes(self) -> int:
         """Number of bytes of all elements."""
-        return self.size * self._dtype.itemsize
+        item_bytes: int = self._dtype.itemsize
+        return self.size * item_bytes
 
     def __len__(self) -> int:
         if not self.shape:
@@ -263,14 +267,26 @@ class MmArray:
     def _address(self, place: _Place) -> int:
         return self._first_page * PAGE_SIZE + place.start_bytes()
 
-    def _view(self, buffer: npt.NDArray[np.uint8], place: _Place) -> npt.NDArray[Any]:
+    def _view(self, buffer: npt.NDArray[np.uint8], place: _Place) -> npt.NDArray[ScalarT]:
         """Returns the elements of an index in a buffer of `_read`."""
         offset = place.offset_bytes - place.start_bytes()
         return np.ndarray(place.shape, self._dtype, buffer, offset, place.strides)
 
-    def __getitem__(self, key: object) -> Any:  # noqa: ANN401 - a scalar or an array, as in NumPy
+    @overload
+    def __getitem__(self, key: slice | EllipsisType | None) -> npt.NDArray[ScalarT]: ...
+    # Integers give an element if there is one for each axis, and else an array. A tuple with a slice, an
+    # Ellipsis or None always gives an array; mypy cannot express that the tuple has one.
+    @overload
+    def __getitem__(  # type: ignore[overload-overlap]
+        self, key: SupportsIndex | tuple[SupportsIndex, ...]
+    ) -> ScalarT | npt.NDArray[ScalarT]: ...
+    @overload
+    def __getitem__(
+        self, key: tuple[SupportsIndex | slice | EllipsisType | None, ...]
+    ) -> npt.NDArray[ScalarT]: ...
+    def __getitem__(self, key: object) -> ScalarT | npt.NDArray[ScalarT]:
         place = _select(self._whole, key)
-        out = np.empty(place.shape, self._dtype)
+        out: npt.NDArray[ScalarT] = np.empty(place.shape, self._dtype)
         if out.size and place.is_dense(self._dtype.itemsize):
             flat = out.reshape(-1).view(np.uint8)
             self._mm.read_into(self._address(place), flat.data, cpu=self._cpu)
@@ -280,7 +296,7 @@ class MmArray:
         has_dots = isinstance(key, EllipsisType) or (
             isinstance(key, tuple) and any(part is Ellipsis for part in key)
         )
-        return out if out.ndim or has_dots else out[()]
+        return out if out.ndim or has_dots else cast("ScalarT", out[()])
 
     def __setitem__(self, key: object, values: npt.ArrayLike) -> None:
         place = _select(self._whole, key)
@@ -299,13 +315,19 @@ class MmArray:
                 self._view(buffer, piece.place)[...] = part
             self._mm.write(self._address(piece.place), buffer.data, cpu=self._cpu)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[ScalarT | npt.NDArray[ScalarT]]:
         return (self[row] for row in range(len(self)))
 
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    @overload
+    def __array__(self, dtype: None = None, copy: bool | None = None) -> npt.NDArray[ScalarT]: ...
+    @overload
+    def __array__(self, dtype: npt.DTypeLike, copy: bool | None = None) -> npt.NDArray[np.generic]: ...
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[np.generic]:
         if copy is False:
             raise ValueError("an array in pages of an address space can only be copied")
-        whole: npt.NDArray[Any] = self[...]
+        whole = self[...]
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def fill(self, value: npt.ArrayLike) -> None:
@@ -316,7 +338,9 @@ class MmArray:
         """
         self[...] = value
 
-    def blocks(self, nr_rows: int | None = None) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    def blocks(
+        self, nr_rows: int | None = None
+    ) -> Iterator[tuple[slice[int, int, None], npt.NDArray[ScalarT]]]:
         """Copies the array out block by block, in the order of the first axis.
 
         ``for rows, block in array.blocks(): array[rows] = kernel(block)`` updates the array in place, and

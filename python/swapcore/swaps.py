@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict
 
 from . import report
 from ._core import PAGE_SIZE
@@ -12,7 +12,44 @@ if TYPE_CHECKING:
 
     from ._core import Swap, SwapDevice
 
-__all__ = ["cluster_lists", "device_name", "swaps", "swaps_table", "zswap", "zswap_table"]
+__all__ = [
+    "ListedDevice",
+    "ListedPool",
+    "ListedZswap",
+    "cluster_lists",
+    "device_name",
+    "swaps",
+    "swaps_table",
+    "zswap",
+    "zswap_table",
+]
+
+
+class ListedDevice(TypedDict):
+    """A device as ``/proc/swaps`` lists it; see `swaps`."""
+
+    name: str
+    type: str
+    size_bytes: int | None
+    used_bytes: int
+    prio: int
+
+
+class ListedPool(TypedDict):
+    """A pool of zswap as ``zramctl`` would list it; see `zswap`."""
+
+    compressor: str
+    data_bytes: int
+    pool_bytes: int
+    ratio: float | None
+
+
+class ListedZswap(TypedDict):
+    """The contents and the counters of zswap; see `zswap`."""
+
+    pools: list[ListedPool]
+    written_back_bytes: int
+    stats: dict[str, int]
 
 
 def device_name(device: SwapDevice) -> str:
@@ -43,7 +80,7 @@ def cluster_lists(device: dict[str, Any]) -> Iterator[tuple[str, list[int]]]:
         yield from ((f"{name}[{order}]", clusters) for order, clusters in sorted(device[name].items()))
 
 
-def swaps(swap: Swap) -> list[dict[str, Any]]:
+def swaps(swap: Swap) -> list[ListedDevice]:
     """Returns the devices as ``/proc/swaps`` lists them, without the hidden devices.
 
     Args:
@@ -74,7 +111,7 @@ def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
         swap: The subsystem.
         file: The output file; standard output if None.
     """
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+    columns: dict[str, Callable[[ListedDevice], str]] = {
         "NAME": lambda row: row["name"],
         "TYPE": lambda row: row["type"],
         "SIZE": lambda row: report.format_limit(row["size_bytes"]),
@@ -84,7 +121,7 @@ def swaps_table(swap: Swap, file: TextIO | None = None) -> None:
     report.print_columns(columns, swaps(swap), file=file, nr_left=2)
 
 
-def zswap(swap: Swap) -> dict[str, Any]:
+def zswap(swap: Swap) -> ListedZswap:
     """Returns the contents and the counters of zswap.
 
     Args:
@@ -97,7 +134,7 @@ def zswap(swap: Swap) -> dict[str, Any]:
         first.
     """
     stats = swap.zswap.stats()
-    pools = [
+    pools: list[ListedPool] = [
         {
             "compressor": pool["compressor"],
             "data_bytes": pool["stored_pages"] * PAGE_SIZE,

@@ -1,4 +1,4 @@
-"""Every code block of the cookbook and every example runs unchanged."""
+"""Every recipe of the cookbook has code, and every example runs unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers.pages import run_blocks
 from helpers.places import DOCS, ROOT
 
 if TYPE_CHECKING:
@@ -17,12 +16,11 @@ if TYPE_CHECKING:
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def test_every_recipe_has_code_and_blocks_run_in_the_order_of_the_page() -> None:
+def test_every_recipe_has_code() -> None:
     page = (DOCS / "cookbook.md").read_text(encoding="utf-8")
     recipes = re.split("^## ", page, flags=re.MULTILINE)[1:]
     assert len(recipes) >= 10
     assert [recipe for recipe in recipes if "```python\n" not in recipe] == []
-    run_blocks(DOCS / "cookbook.md", {})
 
 
 def output_of(path: Path) -> list[str]:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import re
 
-from helpers.pages import run_blocks
-from helpers.places import DOCS, ROOT
+from helpers.places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_python_blocks_of_a_page_run_as_they_stand() -> None:
-    assert run_blocks(ROOT / "README.md")
-    assert len(run_blocks(DOCS / "folios.md")) == 4
-    assert len(run_blocks(DOCS / "virtual.md", {})) == 3
 
 
 def test_linked_files_exist() -> None:

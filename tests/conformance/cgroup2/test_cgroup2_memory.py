@@ -43,11 +43,7 @@ def test_a_page_in_the_swap_cache_is_charged_to_memory_and_to_swap(swap: sc.Swap
     task.pageout(4)
     task.mm.willneed(task.first, 4)
     assert (a.memory_current, a.memory_swap_current) == (4 * PAGE, 4 * PAGE)
-<<<<<<< HEAD:tests/conformance/cgroup2/test_cgroup2_memory.py
-    assert (a.memory_stat["swapcached"], a.memory_stat["anon"]) == (4 * PAGE, 0), "no page is mapped yet"
-=======
     assert (a.memory_stat["swapcached"], a.memory_stat["anon"]) == (4 * PAGE, 0), "no page table maps them"
->>>>>>> r3:tests/conformance/test_cgroup2_memory.py
 
 
 def test_a_charge_over_high_reclaims_at_once(swap: sc.Swap) -> None:

@@ -308,7 +308,15 @@ def _swap_of(case: Case, profile: str) -> Swap:
     """Makes the subsystem of a case, without devices."""
     known = Swap(profile=profile).switches
     switches = {name: word for name, word in SWITCHES.items() if name in known}
-    swap = Swap(nr_cpus=NR_CPUS, profile=profile, memcg="v1", switches=switches, memory_pages=MEMORY_PAGES, writeback="queued")
+    # A write to a loop device or a file is over after the step of the script that began the write.
+    swap = Swap(
+        nr_cpus=NR_CPUS,
+        profile=profile,
+        memcg="v1",
+        switches=switches,
+        memory_pages=MEMORY_PAGES,
+        writeback="queued",
+    )
     if case.zswap is not None:
         _set_zswap(swap, case.zswap)
     swap.swappiness = case.swappiness

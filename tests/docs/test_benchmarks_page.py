@@ -1,0 +1,31 @@
+"""docs/benchmarks.md: the columns of swapcore are what its commands print now."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import swapcore as sc
+from helpers.command import json_of
+from helpers.pages import blocks
+from helpers.places import DOCS, ROOT
+
+PAGE = DOCS / "benchmarks.md"
+
+
+@pytest.mark.skipif(sc.is_debug_build, reason="with a debug build the replay takes a minute")
+def test_the_replay_of_the_compiler_has_the_counters_of_the_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (command,) = (block.code for block in blocks(PAGE, "sh") if "cc1-small" in block.code)
+    sweep = json_of(capsys, *shlex.split(command)[1:])
+    row = re.compile(r"^\| (\d+) MiB \| [^|]+ \| ([\d,]+) \| [^|]+ \| ([\d,]+) \|$", re.MULTILINE)
+    shown = [tuple(int(cell.replace(",", "")) for cell in cells) for cells in row.findall(PAGE.read_text())]
+    runs = [
+        (run["memory_max"] >> 20, run["counters"]["pswpin"], run["counters"]["pswpout"])
+        for run in sweep["runs"]
+    ]
+    assert len(runs) == 4
+    assert shown == runs
