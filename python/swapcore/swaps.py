@@ -32,7 +32,7 @@ class ListedDevice(TypedDict):
     type: str
     size_bytes: int | None
     used_bytes: int
-    prio: int
+    priority: int
 
 
 class ListedPool(TypedDict):

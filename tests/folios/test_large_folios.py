@@ -136,7 +136,9 @@ def test_a_swapoff_counts_no_faults_and_reads_single_pages(profile: str) -> None
     assert scene.counts("pgpgin") == [2 + 32]
     assert scene.events("swpin") == [0]
     scene.touch(scene.mm, 5, 1)
-    assert scene.counts("pgfault", "pgpgin") == [before[0] + 1, 34], "the entry was not writable, the page is not copied"
+    assert scene.counts("pgfault", "pgpgin") == [before[0] + 1, 34], (
+        "the entry was not writable, the page is not copied"
+    )
     scene.swap.check()
 
 
@@ -150,7 +152,9 @@ def test_a_page_that_is_unmapped_among_mapped_ones_marks_the_folio_for_a_split(v
     v618.mm.pageout(v618.first, 32)
     assert v618.counts("rss", "swap") == [0, 28]
     assert v618.events("nr_anon", "nr_anon_partially_mapped", "split_deferred", "split") == [0, 0, 1, 1]
-    assert v618.counts("pgpgin", "pgpgout") == [2, 17], "a freed page of a split folio is uncharged for itself"
+    assert v618.counts("pgpgin", "pgpgout") == [2, 17], (
+        "a freed page of a split folio is uncharged for itself"
+    )
 
 
 def test_a_split_of_mapped_pages_counts_as_deferred_and_one_of_a_whole_mapping_does_not(v618: Scene) -> None:

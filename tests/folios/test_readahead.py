@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
 import swapcore as sc
 
 PAGE = sc.PAGE_SIZE
@@ -44,7 +43,9 @@ def test_a_child_goes_on_with_the_window_of_its_parent(disk: sc.Swap) -> None:
     assert (after["swap_ra"] - before["swap_ra"], after["pgmajfault"] - before["pgmajfault"]) == (7, 1)
     before = after
     read(mm, first, range(64, 72))
-    assert disk.stats()["pgmajfault"] == before["pgmajfault"], "the child has read the pages for the parent too"
+    assert disk.stats()["pgmajfault"] == before["pgmajfault"], (
+        "the child has read the pages for the parent too"
+    )
     disk.check()
 
 

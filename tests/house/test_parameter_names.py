@@ -92,13 +92,18 @@ WITHOUT_CPU = {
         "slot_owner": "reads one word",
         "swap_ages": "reads the slots of all devices",
         "check": "stops all CPUs",
+        "mem_cgroup_flush_stats": "reads the sizes of all groups",
         "stats": "reads the counters of all CPUs",
         "memory": "reads the sizes of all devices",
         "dump": "reads the hints of all CPUs",
         "record_events": "sets the rings of all CPUs",
         "take_events": "reads the rings of all CPUs",
     },
-    "Mm": {"mmap": "makes no folio", "swap_entry": "reads one page table entry"},
+    "Mm": {
+        "mmap": "makes no folio",
+        "pagemap": "reads page table entries",
+        "swap_entry": "reads one page table entry",
+    },
     "Shmem": {"swap_entry": "reads one entry of the file"},
     "ZswapHandle": {"stats": "reads counters", "pools": "reads counters", "set_faults": "sets a plan"},
 }
@@ -106,6 +111,7 @@ WITHOUT_CPU = {
 
 OTHER_BOOLS = {
     "vm_swap_full": "the kernel's name",
+    "vma_ra_enabled": "the kernel's name",
     "enabled": "the module parameter of zswap",
     "shrinker_enabled": "the module parameter of zswap",
     "closed": "the name of every file object of Python",

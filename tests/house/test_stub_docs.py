@@ -138,7 +138,7 @@ def test_docs_begin_with_one_sentence() -> None:
 def test_stubs_are_short_files() -> None:
     assert STUBS[0] == "_core.pyi"
     lengths = {stub: text_of(stub).count("\n") for stub in STUBS}
-    assert {stub: lines for stub, lines in lengths.items() if lines > 550} == {}
+    assert {stub: lines for stub, lines in lengths.items() if lines > 700} == {}
 
 
 def test_docs_tell_of_errors_and_the_kernel() -> None:

@@ -136,7 +136,9 @@ def test_pages_are_touched_by_a_task_of_the_group() -> None:
     first = mm.mmap(8)
     mm.touch_pages(first, np.array([0, 3, 3], np.uint32), np.array([True, False, True]))
     mm.touch_pages(first, np.array([1], np.uint64))
-    assert (mm.resident_pages, group.counters()["memory_pages"]) == (3, 2), "a read of a new page costs nothing"
+    assert (mm.resident_pages, group.counters()["memory_pages"]) == (3, 2), (
+        "a read of a new page costs nothing"
+    )
     assert errno_of(mm.touch_pages, first, np.array([0], np.uint32), b"") == 22
     assert errno_of(mm.touch_pages, first, np.array([5, 1 << 20], np.uint32)) == 14
     assert mm.resident_pages == 4, "the pages before the bad one are touched"

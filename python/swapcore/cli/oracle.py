@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_to_dict(slots, counters), indent=2))
     else:
         _print(slots, counters, is_verbose=args.verbose)
-    is_good = all(result.is_agreed for result in [*slots, *counters])
+    is_good = all(result.is_agreed for result in slots) and all(result.is_agreed for result in counters)
     return Status.GOOD if is_good else Status.NOT_SO
 
 

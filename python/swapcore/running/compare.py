@@ -161,9 +161,7 @@ def _made_for_pages(trace: str | os.PathLike[str] | Trace, given: int | None) ->
     return MADE_FOR_PAGES if given is None else given
 
 
-def _size_warnings(
-    name: str, trace: Trace, made_for_pages: int | None, size_pages: int
-) -> tuple[str, ...]:
+def _size_warnings(name: str, trace: Trace, made_for_pages: int | None, size_pages: int) -> tuple[str, ...]:
     """Returns one warning if the caller's size is not the size that the workload is for."""
     if made_for_pages is not None and made_for_pages != size_pages:
         found = f"{name} was made for a device of {made_for_pages} slots, not of {size_pages}"

@@ -102,9 +102,9 @@ def content(kind: str, seed: int) -> bytes:
     return lines.tobytes()
 
 
-def page_numbers(pages: Sequence[int | Sequence[int]]) -> Iterator[int]:
+def page_numbers(spec: Sequence[int | Sequence[int]]) -> Iterator[int]:
     """Yields the pages of an access: numbers as they are, ``[start, count, step]`` one by one."""
-    for item in pages:
+    for item in spec:
         if isinstance(item, int):
             yield item
         else:
@@ -112,13 +112,13 @@ def page_numbers(pages: Sequence[int | Sequence[int]]) -> Iterator[int]:
             yield from range(start, start + count * step, step)
 
 
-def page_ranges(pages: Sequence[int]) -> str:
+def page_ranges(numbers: Sequence[int]) -> str:
     """Formats ascending page numbers as a recording does, such as ``0-15,20``."""
-    runs = itertools.groupby(enumerate(pages), key=lambda item: item[1] - item[0])
+    runs = itertools.groupby(enumerate(numbers), key=lambda item: item[1] - item[0])
     texts = []
     for _, run in runs:
-        numbers = [page for _, page in run]
-        texts.append(str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}")
+        run_pages = [page for _, page in run]
+        texts.append(str(run_pages[0]) if len(run_pages) == 1 else f"{run_pages[0]}-{run_pages[-1]}")
     return ",".join(texts)
 
 
