@@ -1,4 +1,4 @@
-"""Large folios and shared pages of address spaces, with the counters that a kernel 6.18 shows after each step."""
+"""Large folios and shared pages of address spaces, with the counters that Linux 6.18 shows after a step."""
 
 from __future__ import annotations
 
