@@ -1,12 +1,10 @@
 """Writes that are over later: `Swap(writeback="queued")` and `Swap.complete_writeback`."""
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-
 import swapcore as sc
 
 PAGE = sc.PAGE_SIZE
@@ -139,16 +137,21 @@ def test_an_address_space_larger_than_memory_keeps_its_content(tmp_path: Path, w
 
 def test_the_thread_ends_writes_without_a_call_and_ends_with_the_subsystem(tmp_path: Path) -> None:
     time.sleep(0.2)  # the thread of an earlier test ends within this time
-    nr_threads = len(os.listdir("/proc/self/task"))
+    before = nr_threads()
     swap = queued(tmp_path, "thread")
     mm, first = written(swap, 32)
     mm.pageout(first, 32)
-    wait_for(lambda: swap.nr_queued_writes == 0)
+    while swap.nr_queued_writes > 0:
+        time.sleep(0.01)
     swap.check()
     assert is_whole(mm, first, range(32))
-    assert len(os.listdir("/proc/self/task")) == nr_threads + 1
+    assert nr_threads() == before + 1
     del swap, mm
-    wait_for(lambda: len(os.listdir("/proc/self/task")) == nr_threads)
+    wait_for(lambda: nr_threads() == before)
+
+
+def nr_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def wait_for(is_true: Callable[[], bool]) -> None:
@@ -164,7 +167,7 @@ def test_swapoff_ends_the_writes_of_the_device(tmp_path: Path) -> None:
     mm, first = written(swap, 32)
     mm.pageout(first, 32)
     assert swap.nr_queued_writes == 32
-    swap.swapoff(device, lambda entry, count: mm.unuse(device))
+    swap.swapoff(device, lambda _entry, _count: mm.unuse(device))
     assert (numbers(swap), swap.devices) == ((0, 0, 32), [])
     assert is_whole(mm, first, range(32))
     swap.check()

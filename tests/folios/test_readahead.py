@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
 import swapcore as sc
 
 PAGE = sc.PAGE_SIZE
@@ -39,12 +38,14 @@ def test_a_child_goes_on_with_the_window_of_its_parent(disk: sc.Swap) -> None:
     before = disk.stats()
     child = mm.fork()
     read(child, first, range(64, 72))
-    # The last window of the parent was full of hits, so the window of the child has 8 pages from its first fault on.
+    # The last window of the parent was full of hits, so the window of the child has 8 pages.
     after = disk.stats()
     assert (after["swap_ra"] - before["swap_ra"], after["pgmajfault"] - before["pgmajfault"]) == (7, 1)
     before = after
     read(mm, first, range(64, 72))
-    assert disk.stats()["pgmajfault"] == before["pgmajfault"], "the child has read the pages for the parent too"
+    assert disk.stats()["pgmajfault"] == before["pgmajfault"], (
+        "the child has read the pages for the parent too"
+    )
     disk.check()
 
 
@@ -62,8 +63,8 @@ def test_vma_ra_enabled_chooses_the_neighbours_that_are_read_ahead(
     disk.vma_ra_enabled = vma_ra_enabled
     mm, first = swapped(disk)
     read(mm, first, [32])
-    # Slot 0 has the header, so page 32 is in slot 33. The window of the page starts 3 pages before the page. The
-    # window of the slot is the aligned block of slots from slot 32 to slot 39.
+    # Slot 0 has the header, so page 32 is in slot 33. The window of the page starts 3 pages before the page.
+    # The window of the slot is the aligned block of slots from slot 32 to slot 39.
     window = [29, 30, 31, 33, 34, 35, 36] if vma_ra_enabled else [31, 33, 34, 35, 36, 37, 38]
     assert cached(disk, mm, first) == window
     read(mm, first, window)
@@ -82,8 +83,8 @@ def test_page_cluster_0_records_the_page_of_a_fault_and_keeps_the_hits(disk: sc.
     before = disk.stats()
     read(mm, first, range(20, 100))
     after = disk.stats()
-    # Page 19 is the last fault and page 8 was a hit, so the windows are pages 20 to 23, 24 to 31, and then 16 pages
-    # each.
+    # Page 19 is the last fault and page 8 was a hit, so the windows are pages 20 to 23, 24 to 31, and then 16
+    # pages each.
     grown = {name: after[name] - before[name] for name in ("pgmajfault", "swap_ra", "swap_ra_hit", "pswpin")}
     assert grown == {"pgmajfault": 7, "swap_ra": 85, "swap_ra_hit": 73, "pswpin": 92}
     disk.check()

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_python_blocks_of_a_page_run_as_they_stand() -> None:
     assert run_blocks(ROOT / "README.md")
-    assert len(run_blocks(DOCS / "folios.md")) == 4
+    assert len(run_blocks(DOCS / "folios.md")) == 5
     assert len(run_blocks(DOCS / "virtual.md", {})) == 3
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 import swapcore as sc
 
 PAGE = sc.PAGE_SIZE
