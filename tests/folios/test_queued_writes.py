@@ -137,17 +137,21 @@ def test_an_address_space_larger_than_memory_keeps_its_content(tmp_path: Path, w
 
 def test_the_thread_ends_writes_without_a_call_and_ends_with_the_subsystem(tmp_path: Path) -> None:
     time.sleep(0.2)  # the thread of an earlier test ends within this time
-    nr_threads = len(list(Path("/proc/self/task").iterdir()))
+    before = nr_threads()
     swap = queued(tmp_path, "thread")
     mm, first = written(swap, 32)
     mm.pageout(first, 32)
-    while swap.nr_queued_writes:
+    while swap.nr_queued_writes > 0:
         time.sleep(0.01)
     swap.check()
     assert is_whole(mm, first, range(32))
-    assert len(list(Path("/proc/self/task").iterdir())) == nr_threads + 1
+    assert nr_threads() == before + 1
     del swap, mm
-    wait_for(lambda: len(list(Path("/proc/self/task").iterdir())) == nr_threads)
+    wait_for(lambda: nr_threads() == before)
+
+
+def nr_threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def wait_for(is_true: Callable[[], bool]) -> None:

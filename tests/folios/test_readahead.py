@@ -38,8 +38,7 @@ def test_a_child_goes_on_with_the_window_of_its_parent(disk: sc.Swap) -> None:
     before = disk.stats()
     child = mm.fork()
     read(child, first, range(64, 72))
-    # The last window of the parent was full of hits, so the window of the child has 8 pages from its first
-    # fault on.
+    # The last window of the parent was full of hits, so the window of the child has 8 pages.
     after = disk.stats()
     assert (after["swap_ra"] - before["swap_ra"], after["pgmajfault"] - before["pgmajfault"]) == (7, 1)
     before = after
