@@ -264,8 +264,8 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
             .split_ascii_whitespace()
             .collect::<Vec<_>>()
     );
-    let resident = folio(&parent, 0);
-    let huge = folio(&child, 9);
+    let resident = MappedFolio::map(folio(&parent, 0));
+    let huge = MappedFolio::map(folio(&child, 9));
     let stat = |group: &GroupHandle, key: &str| value(group, "memory.stat", key);
     assert_eq!(
         (stat(&parent, "anon"), stat(&child, "anon"), stat(&child, "anon_thp")),
@@ -279,7 +279,7 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     };
     assert_eq!(local(&parent, "inactive_anon") + local(&parent, "active_anon"), 1 << 12);
     assert_eq!((local(&parent, "anon"), local(&child, "anon")), (1 << 12, 512 << 12));
-    let entry = swap_out(&child, huge);
+    let entry = swap.swap_out(huge, CPU).map_err(|kept| kept.error).expect("room");
     let zeros = swap
         .folio_zeroed_in(Order::ZERO, child.css(), swapcore::base::gfp::Gfp::HIGHUSER_MOVABLE, CPU)
         .expect("memory");
@@ -300,7 +300,7 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     assert_eq!((stat(&parent, "pswpout"), local(&parent, "pswpout")), (512, 0));
     let root = GroupHandle::root(&swap).expect("enabled");
     assert_eq!((stat(&root, "pswpout"), stat(&root, "anon")), (512, 1 << 12));
-    drop(resident);
+    swap.folio_unmap(resident, CPU).expect("mapped");
 }
 
 #[test]
@@ -378,7 +378,7 @@ fn usage_peaks_and_failures_of_v1() {
     let root = GroupHandle::root(&swap).expect("enabled");
     let group = group(&swap, "a");
     let entry = swap_out(&group, folio(&group, 2));
-    let resident = folio(&group, 0);
+    let resident = MappedFolio::map(folio(&group, 0));
     let usage = ["memory.usage_in_bytes", "memory.memsw.usage_in_bytes"];
     assert_eq!(usage.map(|file| read(&group, file)), ["4096\n", "20480\n"]);
     assert_eq!(usage.map(|file| read(&root, file)), ["4096\n", "20480\n"], "root's are counted, not charged");
@@ -394,7 +394,7 @@ fn usage_peaks_and_failures_of_v1() {
     assert_eq!(read(&group, "memory.failcnt"), failures[0]);
     write(&group, "memory.failcnt", "\n").expect("any text resets it");
     assert_eq!(read(&group, "memory.failcnt"), "0\n");
-    drop(resident);
+    swap.folio_unmap(resident, CPU).expect("mapped");
     swap.put(entry, 4, CPU).expect("one reference a slot");
 }
 
@@ -406,7 +406,7 @@ fn stat_of_v1_shows_the_own_part_the_limits_and_the_sums() {
     write(&parent, "memory.limit_in_bytes", "1M").expect("a limit");
     write(&child, "memory.limit_in_bytes", "2M").expect("a limit");
     let entry = swap_out(&child, folio(&child, 2));
-    let resident = folio(&child, 0);
+    let resident = MappedFolio::map(folio(&child, 0));
     let text = read(&child, "memory.stat");
     let names = keys(&text);
     let own = "cache rss rss_huge shmem mapped_file dirty writeback workingset_refault_anon workingset_refault_file swap \
@@ -426,7 +426,7 @@ fn stat_of_v1_shows_the_own_part_the_limits_and_the_sums() {
     );
     assert_eq!((stat(&parent, "rss"), stat(&parent, "swap")), (0, 0));
     assert_eq!((stat(&parent, "total_rss"), stat(&parent, "total_swap")), (4096, 16384));
-    drop(resident);
+    swap.folio_unmap(resident, CPU).expect("mapped");
     swap.put(entry, 4, CPU).expect("one reference a slot");
 }
 
