@@ -21,7 +21,8 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 @every_mode
 def test_j10_swap_max_splits_a_folio_of_a_page_table(v2: Scene) -> None:
     v2.a.write("memory.swap.max", 256 * PAGE)
-    task = v2.task(v2.a, 512, b"data", anon_order=9)
+    # A split would map the shared page of zeros in the place of pages of zeros.
+    task = v2.task(v2.a, 512, b"data" * (512 * PAGE // 4), anon_order=9)
     assert v2.row(v2.a) == "512/0/0/1"
     report = task.pageout(512)
     assert (report["reclaimed_pages"], report["kept_pages"], report["split_folios"]) == (256, 256, 1)

@@ -95,9 +95,10 @@ impl Mm {
     /// Kernel: the page is on an inactive list, and reclaim continues the pageout of the page; differs: the call
     /// itself repeats a failed write, so that the caller gets the error or the page is out.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
-        match vma.pte(vpn).slot() {
-            Some(entry) => pageout_slot(&self.swap, entry, report, cpu),
-            None => Ok(()),
+        let Some(entry) = vma.pte(vpn).slot() else { return Ok(()) };
+        match self.swap.swap_cache_get_folio(entry, cpu)? {
+            Some(folio) if folio.has(FolioFlags::DIRTY) => pageout_slot(&self.swap, entry, report, cpu),
+            _ => Ok(()),
         }
     }
 
@@ -168,12 +169,11 @@ impl Mm {
     }
 }
 
-/// Continues the pageout of the dirty folio that the swap cache has for a slot and that no page table and no file names.
+/// Continues the pageout of the folio that the swap cache has for a slot and that no page table and no file names.
 fn pageout_slot(swap: &Swap, entry: SwpEntry, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
     let Some(folio) = swap.swap_cache_get_folio(entry, cpu)? else { return Ok(()) };
     let busy = FolioFlags::LOCKED | FolioFlags::WRITEBACK;
-    let flags = folio.flags();
-    if folio.covers(entry) && !folio.is_mapped() && flags.contains(FolioFlags::DIRTY) && !flags.intersects(busy) {
+    if folio.covers(entry) && !folio.is_mapped() && !folio.flags().intersects(busy) {
         reclaim_folio(swap, folio, report, cpu);
     }
     Ok(())

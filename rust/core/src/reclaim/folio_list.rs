@@ -279,7 +279,10 @@ impl<'s> FolioListScan<'s, '_> {
         }
         let order = locked.order();
         // A large folio with an unmapped page is split, because a write of the unmapped page would be useless.
-        if order != Order::ZERO && locked.has(FolioFlags::PARTIALLY_MAPPED) {
+        // Only anonymous folios of an order above 1 have the mark.
+        let has_hole = || locked.nr_pages_mapped() < locked.nr_pages();
+        let has_no_mark = order.get() == 1 || locked.file_mapping() != 0;
+        if order != Order::ZERO && (locked.has(FolioFlags::PARTIALLY_MAPPED) || has_no_mark && has_hole()) {
             self.split(locked)?;
         }
         if !locked.is_mapped() {

@@ -243,7 +243,7 @@ impl World {
     fn sweep(&mut self) {
         let (at, tag) = (self.space(), self.rng.random_range(1..1_u64 << 40));
         let (start, len) = (self.rng.random_range(0..SPAN), self.rng.random_range(1..200));
-        let is_write = self.rng.random_ratio(1, 2);
+        let is_write = self.rng.random_ratio(7, 8);
         let (space, tags) = &mut self.spaces[at];
         for page in start..(start + len).min(SPAN) {
             let address = space.address(page);

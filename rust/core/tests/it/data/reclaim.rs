@@ -445,7 +445,7 @@ fn hammer(swap: &Arc<Swap>) {
     std::thread::scope(|scope| {
         for cpu in 0..4 {
             let mut steps = 0..15_000;
-            scope.spawn(move || Load::new(cpu, 800).run(swap, || steps.next().is_some()));
+            scope.spawn(move || Load::new(cpu, 1600).run(swap, || steps.next().is_some()));
         }
         scope.spawn(|| check_now_and_then(swap));
     });

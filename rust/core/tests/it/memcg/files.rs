@@ -300,7 +300,7 @@ fn stat_of_v2_has_every_key_in_order_and_sums_what_is_below() {
     assert_eq!((stat(&parent, "pswpout"), local(&parent, "pswpout")), (512, 0));
     let root = GroupHandle::root(&swap).expect("enabled");
     assert_eq!((stat(&root, "pswpout"), stat(&root, "anon")), (512, 1 << 12));
-    swap.folio_unmap(resident, CPU).expect("a CPU");
+    swap.folio_unmap(resident, CPU).expect("mapped");
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn usage_peaks_and_failures_of_v1() {
     assert_eq!(read(&group, "memory.failcnt"), failures[0]);
     write(&group, "memory.failcnt", "\n").expect("any text resets it");
     assert_eq!(read(&group, "memory.failcnt"), "0\n");
-    swap.folio_unmap(resident, CPU).expect("a CPU");
+    swap.folio_unmap(resident, CPU).expect("mapped");
     swap.put(entry, 4, CPU).expect("one reference a slot");
 }
 
@@ -426,7 +426,7 @@ fn stat_of_v1_shows_the_own_part_the_limits_and_the_sums() {
     );
     assert_eq!((stat(&parent, "rss"), stat(&parent, "swap")), (0, 0));
     assert_eq!((stat(&parent, "total_rss"), stat(&parent, "total_swap")), (4096, 16384));
-    swap.folio_unmap(resident, CPU).expect("a CPU");
+    swap.folio_unmap(resident, CPU).expect("mapped");
     swap.put(entry, 4, CPU).expect("one reference a slot");
 }
 
