@@ -93,7 +93,8 @@ impl Mm {
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, cpu: CpuId) -> Result<()> {
         let mut order = Order::new(vma.options().anon_order).expect("checked by mmap");
         loop {
-            let gfp = if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { self.swap.switches.defrag.thp_gfp_mask() };
+            let gfp =
+                if order == Order::ZERO { Gfp::HIGHUSER_MOVABLE } else { self.swap.switches.defrag.thp_gfp_mask() };
             let window = vma.window(vpn, order.nr_pages());
             match window.map(|window| (window.start, self.folio_for_task(order, gfp, cpu))) {
                 Some((first, Ok(folio))) => {
