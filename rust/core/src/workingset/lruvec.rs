@@ -351,7 +351,7 @@ impl Lruvec {
     /// A flush copies no value. Instead, the first update after a flush copies the values of the updated lruvecs
     /// before it changes them. If no update followed the last flush, the present values are the flushed values.
     fn flushed_stats(&self) -> FlushedStats {
-        let nr_flushes = self.root().flushes.nr_flushes.load(Ordering::Relaxed);
+        let nr_flushes = self.root_lruvec().flushes.nr_flushes.load(Ordering::Relaxed);
         let mut flushed = self.flushed.lock();
         if flushed.nr_flushes != nr_flushes {
             let lru_pages = LruList::ALL.map(|list| self.counted_pages(list));
@@ -369,7 +369,7 @@ impl Lruvec {
 
     fn after_update(&self, nr_pages: u64) {
         if self.stat_reads == MemcgStatReads::Flushed {
-            let flushes = &self.root().flushes;
+            let flushes = &self.root_lruvec().flushes;
             let nr_updates = flushes.nr_updates.fetch_add(nr_pages, Ordering::Relaxed) + nr_pages;
             let max_updates = flushes.max_updates.load(Ordering::Relaxed);
             if max_updates > 0 && nr_updates >= max_updates {
@@ -381,7 +381,7 @@ impl Lruvec {
     /// Makes the present statistics of all lruvecs of the machine the flushed statistics. Without effect on what
     /// [`MemcgStatReads::Exact`] reads. Kernel: `mem_cgroup_flush_stats`.
     pub(crate) fn flush_stats(&self) {
-        let flushes = &self.root().flushes;
+        let flushes = &self.root_lruvec().flushes;
         flushes.nr_updates.store(0, Ordering::Relaxed);
         flushes.nr_flushes.fetch_add(1, Ordering::Relaxed);
     }
@@ -389,19 +389,19 @@ impl Lruvec {
     /// Flushes the statistics if they changed by more than `nr_updates` pages since the last flush. Kernel:
     /// `memcg_vmstats_needs_flush`.
     pub(crate) fn flush_stats_after(&self, nr_updates: u64) {
-        if self.root().flushes.nr_updates.load(Ordering::Relaxed) > nr_updates {
+        if self.root_lruvec().flushes.nr_updates.load(Ordering::Relaxed) > nr_updates {
             self.flush_stats();
         }
     }
 
     /// Returns the number of updates after which the statistics are flushed without a request; 0 for no such flush.
     pub(crate) fn max_updates(&self) -> u64 {
-        self.root().flushes.max_updates.load(Ordering::Relaxed)
+        self.root_lruvec().flushes.max_updates.load(Ordering::Relaxed)
     }
 
     /// Sets the number that [`Lruvec::max_updates`] returns.
     pub(crate) fn set_max_updates(&self, nr_updates: u64) {
-        self.root().flushes.max_updates.store(nr_updates, Ordering::Relaxed);
+        self.root_lruvec().flushes.max_updates.store(nr_updates, Ordering::Relaxed);
     }
 
     /// Returns the number of file pages that no folio of this subsystem has.
@@ -482,7 +482,7 @@ impl Lruvec {
         *self.cost.lock()
     }
 
-    fn root(&self) -> &Self {
+    fn root_lruvec(&self) -> &Self {
         self.chain().last().expect("a chain starts with its own lruvec")
     }
 

@@ -196,7 +196,8 @@ fn pages_in_use_stay_while_others_pass_by() {
         }
     }
     assert_eq!(hot.nr_present(0..HOT), HOT, "hot pages in memory");
-    assert!(nr_early_faults <= HOT, "{nr_early_faults} faults: each hot page went out at most once");
+    // A hot page that the scan of the active list made inactive has no accessed bit, so it may go out a second time.
+    assert!(nr_early_faults <= 2 * HOT, "{nr_early_faults} faults: each hot page went out at most twice");
     assert_eq!(stat(&swap, "pgmajfault"), nr_early_faults, "no hot page went out since");
     assert!(stat(&swap, "pgactivate") >= HOT);
     // The loop touches no hot page. The hot pages are more than half of memory, so reclaim makes some hot pages
