@@ -42,7 +42,7 @@ impl Mm {
         };
         let is_unchanged = || vma.pte(vpn).slot() == Some(entry);
         let Some((folio, _)) = found_folio(found, is_unchanged)? else { return Ok(()) };
-        let locked = folio.folio().lock_for_io()?;
+        let locked = self.swap.lock_written(folio.folio(), cpu)?;
         if !folio.covers(entry) {
             return Ok(());
         }
