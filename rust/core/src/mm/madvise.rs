@@ -96,10 +96,10 @@ impl Mm {
     /// itself repeats a failed write, so that the caller gets the error or the page is out.
     fn pageout_cached(&self, vma: &Vma, vpn: Vpn, report: &mut PageoutReport, cpu: CpuId) -> Result<()> {
         let Some(entry) = vma.pte(vpn).slot() else { return Ok(()) };
-        match self.swap.swap_cache_get_folio(entry, cpu)? {
-            Some(folio) if folio.has(FolioFlags::DIRTY) => pageout_slot(&self.swap, entry, report, cpu),
-            _ => Ok(()),
-        }
+        // The reference to the folio is dropped before the pageout, which fails for a folio with another user.
+        let cached = self.swap.swap_cache_get_folio(entry, cpu)?;
+        let is_dirty = cached.is_some_and(|folio| folio.has(FolioFlags::DIRTY));
+        if is_dirty { pageout_slot(&self.swap, entry, report, cpu) } else { Ok(()) }
     }
 
     /// Returns the folio of a page, and the pages of the folio that the page table maps. The batch of consecutive
