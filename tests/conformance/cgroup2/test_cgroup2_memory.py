@@ -84,7 +84,7 @@ def test_a_lower_limit_reclaims_unless_the_file_is_nonblocking(swap: sc.Swap, fi
         assert (a.memory_current, a.read(file)) == (128 * PAGE, f"{32 * PAGE}\n")
         assert set(a.memory_events.values()) == {0}
         limit.write(32 * PAGE)
-    assert 0 < a.memory_current <= 32 * PAGE
+    assert a.memory_current <= 32 * PAGE, "the target counts for each priority, so reclaim may free more"
     assert a.memory_events["oom"] == 0
     del task
 
@@ -253,7 +253,7 @@ def test_the_machine_distributes_memory_where_high_limits_are_overcommitted() ->
             task.write(b"x", page)
     used = [group.memory_current // PAGE for group in groups]
     assert sum(used) == swap.nr_used_pages <= 512
-    assert min(used) > 100, "each group has a share"
+    assert min(used) > 64, "each group has a share"
     for group in groups:
         assert (group.memory_events["high"], group.memory_events["oom"]) == (0, 0)
     swap.check()
