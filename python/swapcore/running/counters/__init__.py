@@ -6,9 +6,9 @@ zswap, slots in use and the pages of each region. `replay_case` runs the same sc
 difference does not end the replay, because later values can agree in spite of the difference.
 
 The kernel recorded cgroups of version 1. A case whose first line has ``"memcg": "v2"`` has groups of version
-2, with the keys that `groups` describes. With ``"by_hand": true`` the values were computed by hand; the replay
-then charges exact numbers of pages (``memcg_stock=off``), and the machine has no other memory. A difference
-shows a value computed by hand as the value of the kernel.
+2, with the keys that `groups` describes. With ``"by_hand": true`` the values were computed by hand; the
+replay then charges exact numbers of pages (``memcg_stock=off``), and the machine has no other memory. A
+difference shows a value computed by hand as the value of the kernel.
 """
 
 from __future__ import annotations
