@@ -72,7 +72,7 @@ def test_json_has_families_and_cases(capsys: Capture, tmp_path: Path) -> None:
         ("all", 4, 2),
     ]
     same, other = data["counters"]["cases"]
-    assert (same["ok"], other["ok"]) == (True, False)
+    assert (same["is_agreed"], other["is_agreed"]) == (True, False)
     assert other["differences"][0] == {
         "step": 3,
         "op": '["fill", "p", "r", 0, 4]',

@@ -1,9 +1,14 @@
 """Replays recordings of the counters of a real kernel, and compares every value after every step.
 
 A recording is a script of small steps, such as a fill of a region or a new limit, and the values that a
-kernel showed after each step: the files of memory cgroups of version 1, ``/proc/vmstat``, the statistics of
-large folios, zswap, slots in use and the pages of each region. `replay_case` runs the same script through the
-public API. A difference does not end the replay, because later values can agree in spite of the difference.
+kernel showed after each step: the files of memory cgroups, ``/proc/vmstat``, the statistics of large folios,
+zswap, slots in use and the pages of each region. `replay_case` runs the same script through the public API. A
+difference does not end the replay, because later values can agree in spite of the difference.
+
+The kernel recorded cgroups of version 1. A case whose first line has ``"memcg": "v2"`` has groups of version
+2, with the keys that `groups` describes. With ``"by_hand": true`` the values were computed by hand; the
+replay then charges exact numbers of pages (``memcg_stock=off``), and the machine has no other memory. A
+difference shows a value computed by hand as the value of the kernel.
 """
 
 from __future__ import annotations

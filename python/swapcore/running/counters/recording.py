@@ -11,7 +11,7 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from swapcore.exceptions import InvalidArgumentError, invalid
 
@@ -125,6 +125,10 @@ class Case:
         swappiness: ``vm.swappiness``.
         defrag: ``transparent_hugepage/defrag``.
         zswap: The parameters of zswap at the start; None if zswap was never enabled.
+        memcg: The version of memory cgroups, ``v1`` or ``v2``.
+        is_by_hand: The values were computed by hand and no kernel recorded them: charges are exact, and the
+            machine has no other memory.
+        about: What the script shows; "" in a recording of a kernel.
         compare_from: Number of the step at which the counts of events begin anew and the comparison begins;
             `NO_STEP` if the comparison begins with the first step.
         steps: The steps.
@@ -140,6 +144,9 @@ class Case:
     swappiness: int
     defrag: str
     zswap: Mapping[str, object] | None
+    memcg: Literal["v1", "v2"]
+    is_by_hand: bool
+    about: str
     compare_from: int
     steps: tuple[Step, ...]
 
@@ -218,9 +225,20 @@ def _case(path: str, header: dict[str, Any]) -> Case:
         swappiness=_number(header.get("swappiness", 60)),
         defrag=_text(header.get("defrag", "madvise")),
         zswap=None if zswap is None else dict(zswap),
+        memcg=_version(header.get("memcg", "v1")),
+        is_by_hand=bool(header.get("by_hand", False)),
+        about=_text(header.get("about", "")),
         compare_from=_number(header.get("compare_from", NO_STEP)),
         steps=(),
     )
+
+
+def _version(word: object) -> Literal["v1", "v2"]:
+    match word:
+        case "v1" | "v2":
+            return word
+        case _:
+            raise ValueError(f"memcg {word!r} is none of v1, v2")
 
 
 def _device(device: dict[str, Any]) -> Device:

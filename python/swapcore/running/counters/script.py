@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from swapcore._core import PAGE_SIZE, MemCgroup, Mm, Swap, SwapDevice
+from swapcore._core import PAGE_SIZE, MemcgFile, MemCgroup, Mm, Swap, SwapDevice
 from swapcore.exceptions import SwapError, SwapMemoryError
 from swapcore.storage import File, Zram
+
+from .groups import LIMITS, ROOT, amount, v1_values, v2_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +32,9 @@ CPU = 0
 
 SWITCHES = {"memcg_stock": "on", "memcg_stat": "flushed", "lru_add_batch": "on", "oom": "kill"}
 """Switches that imitate the machine of the recordings. A switch that the core does not have is left out."""
+
+SWITCHES_BY_HAND = {"memcg_stock": "off", "oom": "kill"}
+"""Switches of a case that was computed by hand: a charge is the pages that it names."""
 
 ROOT_FILE_PAGES = 200_000
 """Pages of file cache of the machine of the recordings, at which the refaults after a pageout are judged."""
@@ -50,26 +55,12 @@ TOUCHES = frozenset({"fill", "write", "read"})
 ACCESS_BYTE = PAGE_SIZE - 8
 """The byte of a page that an access reads or writes."""
 
-LEVELS_IN_BYTES = frozenset({"rss", "rss_huge", "swap", "swapcached", "inactive_anon", "active_anon"})
-"""Keys of ``memory.stat`` in bytes, which a recording has in pages."""
-
 VMSTAT = (
     "pswpin", "pswpout", "swpin_zero", "swpout_zero", "swap_ra", "swap_ra_hit", "zswpin", "zswpout", "zswpwb",
     "workingset_refault_anon", "workingset_activate_anon", "workingset_restore_anon", "thp_swpout",
     "thp_swpout_fallback", "nr_swapcached", "pgdeactivate",
 )  # fmt: skip
 """Keys of `Swap.stats` that a recording has from ``/proc/vmstat``."""
-
-GROUP_FILES = {
-    "usage": ("memory.usage_in_bytes", PAGE_SIZE),
-    "max_usage": ("memory.max_usage_in_bytes", PAGE_SIZE),
-    "failcnt": ("memory.failcnt", 1),
-    "memsw": ("memory.memsw.usage_in_bytes", PAGE_SIZE),
-    "memsw_max_usage": ("memory.memsw.max_usage_in_bytes", PAGE_SIZE),
-    "memsw_failcnt": ("memory.memsw.failcnt", 1),
-}
-"""Files of a group with one number, and the unit of the number, by the last part of a recording's key."""
-
 
 WORD_BYTES = 8
 
@@ -145,6 +136,7 @@ class Machine:
         self._devices: list[SwapDevice | None] = [None] * len(case.devices)
         self._groups: dict[str, MemCgroup] = {}
         self._tasks: dict[str, _Task] = {}
+        self._files: dict[str, MemcgFile] = {}
         for number, device in enumerate(case.devices):
             if not device.is_later:
                 self._swapon(number)
@@ -188,14 +180,14 @@ class Machine:
 
     # Operations. Each method has the name and the arguments of an operation of the recordings.
 
-    def _group(self, name: str, files: dict[str, int] | None = None, parent: str | None = None) -> None:
+    def _group(self, name: str, files: dict[str, Any] | None = None, parent: str | None = None) -> None:
         above = self.swap.memcg if parent is None else self._groups[parent]
         self._groups[name] = above.create(name)
         for file, value in (files or {}).items():
             self._set(name, file, value)
 
-    def _set(self, group: str, file: str, value: int) -> None:
-        is_pages = file.endswith("_in_bytes") and value >= 0
+    def _set(self, group: str, file: str, value: Any) -> None:  # noqa: ANN401 - a JSON value
+        is_pages = isinstance(value, int) and value >= 0 and (file.endswith("_in_bytes") or file in LIMITS)
         self._groups[group].write(file, value * PAGE_SIZE if is_pages else value)
 
     def _rmdir(self, group: str) -> None:
@@ -204,6 +196,22 @@ class Machine:
 
     def _force_empty(self, group: str) -> None:
         self._groups[group].write("memory.force_empty", 0)
+
+    def _reclaim(self, group: str | None, nr_pages: int, swappiness: int | str | None = None) -> None:
+        words = "" if swappiness is None else f" swappiness={swappiness}"
+        self._memcg(group).write("memory.reclaim", f"{nr_pages * PAGE_SIZE}{words}")
+
+    def _cat(self, group: str | None, file: str) -> None:
+        self._memcg(group).read(file)
+
+    def _open(self, name: str, group: str, file: str) -> None:
+        self._files[name] = self._groups[group].open(file)
+
+    def _reset(self, name: str) -> None:
+        self._files[name].write("reset")
+
+    def _close(self, name: str) -> None:
+        self._files.pop(name).close()
 
     def _proc(self, name: str, group: str | None = None) -> None:
         self._tasks[name] = _Task(self.swap.mm(self._memcg(group)), {})
@@ -284,14 +292,24 @@ class Machine:
         for number, device in enumerate(self._devices):
             if device is not None:
                 values[f"dev{number}.used"] = device.inuse_pages
-        for name, group in self._groups.items():
-            values.update({f"{name}.{key}": value for key, value in _group_values(group)})
+        values.update(self._values_of_groups())
+        for name, file in self._files.items():
+            values[f"open.{name}"] = amount(file.name, file.read())
         for name, task in self._tasks.items():
+            if task.mm.is_killed:
+                continue
             for region, (first, nr_pages) in task.regions.items():
                 swapped, nr_resident = _region_values(task.mm, first, nr_pages)
                 values[f"{name}.{region}.swapped"] = swapped
                 values[f"{name}.{region}.resident"] = nr_resident
         return values
+
+    def _values_of_groups(self) -> Iterator[tuple[str, int | str]]:
+        is_v2 = self._case.memcg == "v2"
+        groups = {ROOT: self.swap.memcg, **self._groups} if is_v2 else self._groups
+        for name, group in groups.items():
+            for key, value in v2_values(group) if is_v2 else v1_values(group):
+                yield f"{name}.{key}", value
 
     def _memcg(self, group: str | None) -> MemCgroup:
         return self.swap.memcg if group is None else self._groups[group]
@@ -307,12 +325,13 @@ class Machine:
 def _swap_of(case: Case, profile: str) -> Swap:
     """Makes the subsystem of a case, without devices."""
     known = Swap(profile=profile).switches
-    switches = {name: word for name, word in SWITCHES.items() if name in known}
+    wanted = SWITCHES_BY_HAND if case.is_by_hand else SWITCHES
+    switches = {name: word for name, word in wanted.items() if name in known}
     # A write to a loop device or a file is over after the step of the script that began the write.
     swap = Swap(
         nr_cpus=NR_CPUS,
         profile=profile,
-        memcg="v1",
+        memcg=case.memcg,
         switches=switches,
         memory_pages=MEMORY_PAGES,
         writeback="queued",
@@ -322,7 +341,9 @@ def _swap_of(case: Case, profile: str) -> Swap:
     swap.swappiness = case.swappiness
     swap.page_cluster = case.page_cluster
     swap.thp_defrag = case.defrag
-    later = {"vma_ra_enabled": case.is_vma_ra_enabled, "root_file_pages": ROOT_FILE_PAGES}
+    later: dict[str, int] = {"vma_ra_enabled": case.is_vma_ra_enabled}
+    if not case.is_by_hand:
+        later["root_file_pages"] = ROOT_FILE_PAGES
     for name, value in later.items():
         if hasattr(swap, name):
             setattr(swap, name, value)
@@ -349,15 +370,6 @@ def _global_values(swap: Swap, *, has_zswap: bool) -> Iterator[tuple[str, int]]:
     if has_zswap:
         for key, value in swap.zswap.stats().items():
             yield f"zswap.{key}", value
-
-
-def _group_values(group: MemCgroup) -> Iterator[tuple[str, int]]:
-    for key, (file, unit) in GROUP_FILES.items():
-        yield key, int(group.read(file)) // unit
-    for line in group.read("memory.stat").splitlines():
-        key, value = line.split()
-        unit = PAGE_SIZE if key.removeprefix("total_") in LEVELS_IN_BYTES else 1
-        yield f"stat.{key}", int(value) // unit
 
 
 def _region_values(mm: Mm, first: int, nr_pages: int) -> tuple[str, int]:
