@@ -136,7 +136,7 @@ def test_memory_above_the_protection_is_reclaimed_in_proportion(file: str) -> No
         top.write("memory.reclaim", 64 * PAGE)
     lost = [old - new for old, new in zip(before, pages_of(*groups), strict=True)]
     assert lost[0] > lost[1] > lost[2] > 0, lost
-    # A walk that ends with the last group is followed by a walk from the first group, so the first loses more.
+    # A walk that ends with the last group is followed by a walk from the first, so the first loses more.
     assert 1.5 < lost[0] / lost[1] < 4.5, "half of the second group is protected"
     del kept
     swap.check()
