@@ -19,6 +19,7 @@ BUILTIN = {
     sc.GroupExistsError: FileExistsError,
     sc.SwapMemoryError: MemoryError,
     sc.TooManySwapfilesError: PermissionError,
+    sc.TaskKilledError: ProcessLookupError,
 }
 
 

@@ -17,5 +17,6 @@ ERRNOS: dict[type[OSError], int] = {
     sc.TooManySwapfilesError: errno.EPERM,
     sc.RefOverflowError: errno.EOVERFLOW,
     sc.SwapIOError: errno.EIO,
+    sc.TaskKilledError: errno.ESRCH,
 }
 """The errno of each error class. A `SwapIOError` has EIO unless the failed storage gave another errno."""

@@ -19,7 +19,7 @@ from swapcore.storage import File, Zram
 from .groups import LIMITS, ROOT, amount, v1_values, v2_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from .recording import Case, Device, Step
 
@@ -31,20 +31,13 @@ CPU = 0
 """The CPU that every process of a script runs on."""
 
 SWITCHES = {"memcg_stock": "on", "memcg_stat": "flushed", "lru_add_batch": "on", "oom": "kill"}
-"""Switches that imitate the machine of the recordings. A switch that the core does not have is left out."""
+"""Switches that imitate the machine of the recordings."""
 
 SWITCHES_BY_HAND = {"memcg_stock": "off", "oom": "kill"}
 """Switches of a case that was computed by hand: a charge is the pages that it names."""
 
 ROOT_FILE_PAGES = 200_000
 """Pages of file cache of the machine of the recordings, at which the refaults after a pageout are judged."""
-
-CALLS_AFTER_STEP: Mapping[str, Mapping[str, int]] = {
-    "lru_add_drain": {"cpu": CPU},
-    "mem_cgroup_flush_stats": {},
-}
-"""Methods of `Swap`, with arguments, that do what the recorder does after each step: pages of other groups
-push the pages of the script out of the CPU's batch, and reads of ``memory.stat`` update the statistics."""
 
 OF_TASKS = frozenset({"fill", "write", "read", "pageout", "zap", "fork", "exit"})
 """Operations whose first argument is a process."""
@@ -173,10 +166,13 @@ class Machine:
         return 0
 
     def settle(self) -> None:
-        """Does what the recorder does after each step, as far as the core has a call for it."""
-        for name, arguments in CALLS_AFTER_STEP.items():
-            if hasattr(self.swap, name):
-                getattr(self.swap, name)(**arguments)
+        """Does what the recorder does after each step.
+
+        Pages of other groups push the pages of the script out of the CPU's batch, and reads of ``memory.stat``
+        update the statistics.
+        """
+        self.swap.lru_add_drain(cpu=CPU)
+        self.swap.mem_cgroup_flush_stats()
 
     # Operations. Each method has the name and the arguments of an operation of the recordings.
 
@@ -324,15 +320,12 @@ class Machine:
 
 def _swap_of(case: Case, profile: str) -> Swap:
     """Makes the subsystem of a case, without devices."""
-    known = Swap(profile=profile).switches
-    wanted = SWITCHES_BY_HAND if case.is_by_hand else SWITCHES
-    switches = {name: word for name, word in wanted.items() if name in known}
     # A write to a loop device or a file is over after the step of the script that began the write.
     swap = Swap(
         nr_cpus=NR_CPUS,
         profile=profile,
         memcg=case.memcg,
-        switches=switches,
+        switches=SWITCHES_BY_HAND if case.is_by_hand else SWITCHES,
         memory_pages=MEMORY_PAGES,
         writeback="queued",
     )
@@ -341,12 +334,9 @@ def _swap_of(case: Case, profile: str) -> Swap:
     swap.swappiness = case.swappiness
     swap.page_cluster = case.page_cluster
     swap.thp_defrag = case.defrag
-    later: dict[str, int] = {"vma_ra_enabled": case.is_vma_ra_enabled}
+    swap.vma_ra_enabled = case.is_vma_ra_enabled
     if not case.is_by_hand:
-        later["root_file_pages"] = ROOT_FILE_PAGES
-    for name, value in later.items():
-        if hasattr(swap, name):
-            setattr(swap, name, value)
+        swap.root_file_pages = ROOT_FILE_PAGES
     return swap
 
 

@@ -78,7 +78,7 @@ impl Memory {
     }
 
     /// Drains the batch of a CPU if the batch holds the folio, because the reference of the batch would make the
-    /// folio look shared. Kernel: the call of `lru_add_drain` that precedes a check of the reference count.
+    /// folio look shared. Kernel: `lru_add_drain`, before references are counted.
     #[inline]
     pub(crate) fn lru_batch_drain_for(&self, folio: Folio<'_>, cpu: CpuId) {
         if let Some(batches) = &self.lru_batches
