@@ -111,8 +111,8 @@ def test_limits_and_usage_are_in_pages(tmp_path: Path) -> None:
 )
 def test_the_root_group_has_few_files(tmp_path: Path, op: list[Any], errno: int) -> None:
     step: dict[str, Any] = {"op": op, "values": {}}
-    assert replay_case(write(tmp_path / "hand.jsonl", {**step, "errno": errno})).ok
-    assert not replay_case(write(tmp_path / "hand.jsonl", {**step, "errno": 1})).ok
+    assert replay_case(write(tmp_path / "hand.jsonl", {**step, "errno": errno})).is_agreed
+    assert not replay_case(write(tmp_path / "hand.jsonl", {**step, "errno": 1})).is_agreed
 
 
 def test_a_version_of_groups_that_does_not_exist_is_refused(tmp_path: Path) -> None:

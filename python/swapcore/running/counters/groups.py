@@ -84,31 +84,31 @@ def amount(file: str, text: str) -> int | str:
     return word if word == "max" else int(word) // UNIT_OF_FILE[file]
 
 
-def v1_values(group: MemCgroup) -> Iterator[tuple[str, int]]:
+def v1_values(memcg: MemCgroup, /) -> Iterator[tuple[str, int]]:
     """Yields the values of a group of version 1, by the last parts of their keys."""
     for key, (file, unit) in GROUP_FILES.items():
-        yield key, int(group.read(file)) // unit
-    yield from (("stat." + key, value) for key, value in _lines_of(group, "memory.stat"))
+        yield key, int(memcg.read(file)) // unit
+    yield from (("stat." + key, value) for key, value in _lines_of(memcg, "memory.stat"))
 
 
-def v2_values(group: MemCgroup) -> Iterator[tuple[str, int | str]]:
+def v2_values(memcg: MemCgroup, /) -> Iterator[tuple[str, int | str]]:
     """Yields the values of a group of version 2, by the last parts of their keys."""
-    files = group.files
+    files = memcg.files
     for file in UNIT_OF_FILE:
         if file in files:
-            yield file, amount(file, group.read(file))
+            yield file, amount(file, memcg.read(file))
     for file in LINES:
         if file in files:
-            yield from ((f"{file}.{key}", value) for key, value in _lines_of(group, file))
-    yield "cgroup.events.populated", int(_is_populated(group))
+            yield from ((f"{file}.{key}", value) for key, value in _lines_of(memcg, file))
+    yield "cgroup.events.populated", int(_is_populated(memcg))
 
 
-def _lines_of(group: MemCgroup, file: str) -> Iterator[tuple[str, int]]:
-    for line in group.read(file).splitlines():
+def _lines_of(memcg: MemCgroup, file: str) -> Iterator[tuple[str, int]]:
+    for line in memcg.read(file).splitlines():
         key, value = line.split()
         is_bytes = file == "memory.stat" and key.removeprefix("total_") in LEVELS_IN_BYTES
         yield key, int(value) // (PAGE_SIZE if is_bytes else 1)
 
 
-def _is_populated(group: MemCgroup) -> bool:
-    return bool(group.tasks) or any(map(_is_populated, group.children))
+def _is_populated(memcg: MemCgroup) -> bool:
+    return bool(memcg.tasks) or any(map(_is_populated, memcg.children))

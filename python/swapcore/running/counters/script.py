@@ -168,8 +168,8 @@ class Machine:
     def settle(self) -> None:
         """Does what the recorder does after each step.
 
-        Pages of other groups push the pages of the script out of the CPU's batch, and reads of ``memory.stat``
-        update the statistics.
+        Pages of other groups push the pages of the script out of the CPU's batch, and reads of
+        ``memory.stat`` update the statistics.
         """
         self.swap.lru_add_drain(cpu=CPU)
         self.swap.mem_cgroup_flush_stats()
