@@ -189,7 +189,7 @@ fn pages_in_use_stay_while_others_pass_by() {
         if page % 100 == 0 {
             touch_hot();
         }
-        if page == 4000 {
+        if page == 6000 {
             // The faults up to here are left out of the comparison, because reclaim paged out the hot pages when
             // memory first ran out: every page had been touched, and the hot pages were the oldest pages.
             nr_early_faults = stat(&swap, "pgmajfault");
