@@ -34,8 +34,8 @@ impl SwapDevice {
         Ok(self.device.upgrade().ok_or(SwapError::DeviceOff(self.ty.0))?)
     }
 
-    /// Returns the device as one of the subsystem `swap`. Errors: as [`SwapDevice::live`]; `ForeignDevice` (ENOENT) when
-    /// the device belongs to another subsystem.
+    /// Returns the device as one of the subsystem `swap`. Errors: as [`SwapDevice::live`]; `ForeignDevice` (ENOENT)
+    /// when the device belongs to another subsystem.
     pub(crate) fn live_in(&self, swap: &Arc<swapcore::Swap>) -> Result<Arc<swapcore::SwapDevice>> {
         let live = self.live()?;
         if !Arc::ptr_eq(&self.swap, swap) {

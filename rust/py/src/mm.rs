@@ -60,7 +60,8 @@ fn table_pieces(first_page: PageNumber, nr_pages: NrVmaPages) -> impl Iterator<I
 }
 
 impl Mm {
-    /// Makes the Python object of an empty address space of a task in a group. Errors: ENODEV when the group is removed.
+    /// Makes the Python object of an empty address space of a task in a group. Errors: ENODEV when the group is
+    /// removed.
     pub(crate) fn in_group(py: Python<'_>, swap: &Arc<swapcore::Swap>, css: CssId) -> Result<Py<Self>> {
         Self::listed(py, swapcore::Mm::in_group(swap.clone(), css)?)
     }

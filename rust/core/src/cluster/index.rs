@@ -114,7 +114,8 @@ impl Index {
     }
 
     /// Makes an index for clusters with numbers below `capacity`, of which none exists yet. Numbers below `nr` have
-    /// words from now on, and a higher number gets its word when a cluster takes the number. Errors: `NoMemory` (ENOMEM).
+    /// words from now on, and a higher number gets its word when a cluster takes the number. Errors: `NoMemory`
+    /// (ENOMEM).
     pub(crate) fn dynamic(nr: u32, capacity: u32) -> Result<Self> {
         let words = GrowingSlice::with_head(nr as usize, capacity as usize)?;
         Ok(Self { words, taken: Some(SpinMutex::new(Taken::new(capacity)?)) })

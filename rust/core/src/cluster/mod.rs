@@ -169,8 +169,8 @@ impl Clusters {
 
     /// Makes the clusters of a dynamic device: none yet, and later up to `nr` clusters, which are created and
     /// destroyed on demand. The call reserves address space by the size of the device, for tables of at most
-    /// [`POOL_TABLES_HEAD_MAX`] clusters, and takes no memory yet. A cluster beyond the reserved space reserves more. With `is_virtual` each table entry has a second word. Errors:
-    /// `NoMemory` (ENOMEM).
+    /// [`POOL_TABLES_HEAD_MAX`] clusters, and takes no memory yet. A cluster beyond the reserved space reserves more.
+    /// With `is_virtual` each table entry has a second word. Errors: `NoMemory` (ENOMEM).
     ///
     /// [`POOL_TABLES_HEAD_MAX`]: crate::base::limits::POOL_TABLES_HEAD_MAX
     pub(crate) fn dynamic(nr: u32, owners: OwnerForm, is_virtual: bool) -> Result<Self> {

@@ -1,10 +1,10 @@
 //! Mappings of a folio's pages: how many page table entries and handles map the folio, which of its pages are mapped at
 //! all, and the statistics that follow from both. Kernel: `mm/rmap.c` and the deferred splits of `mm/huge_memory.c`.
 //!
-//! A single page has one count. A large folio has its count of mappings, a count for each page, the number of its mapped
-//! pages, and the number of its mappings by an entry of the page middle directory (PMD). The counts of the pages lie
-//! side by side in an array, so that a whole folio changes few cache lines. These counts are valid while the folio is
-//! mapped: the first mapping stores them, and the last unmapping leaves them as they are.
+//! A single page has one count. A large folio has its count of mappings, a count for each page, the number of its
+//! mapped pages, and the number of its mappings by an entry of the page middle directory (PMD). The counts of the
+//! pages lie side by side in an array, so that a whole folio changes few cache lines. These counts are valid while
+//! the folio is mapped: the first mapping stores them, and the last unmapping leaves them as they are.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -136,8 +136,8 @@ impl<'a> Folio<'a> {
         nr_new
     }
 
-    /// Works as [`Folio::remove_mappings`] on a large folio, without references. Returns the number of pages that are not
-    /// mapped any more.
+    /// Works as [`Folio::remove_mappings`] on a large folio, without references. Returns the number of pages that are
+    /// not mapped any more.
     fn remove_large_mappings(self, pages: Range<u32>) -> u32 {
         let header = self.header();
         let nr = pages.len() as u32;

@@ -148,9 +148,9 @@ impl<'a> Folio<'a> {
     }
 
     /// Sets flags and returns the old flags. A change of any flag except REFERENCED, READAHEAD, WAITERS and
-    /// PARTIALLY_MAPPED needs the folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the thread that isolated the
-    /// folio changes ACTIVE and WORKINGSET; while a generation lists the folio, the holder of the LRU lock changes
-    /// these two flags.
+    /// PARTIALLY_MAPPED needs the folio lock. Only the code of the LRU lists changes LRU and UNEVICTABLE. Only the
+    /// thread that isolated the folio changes ACTIVE and WORKINGSET; while a generation lists the folio, the holder
+    /// of the LRU lock changes these two flags.
     pub fn set(self, flags: FolioFlags) -> FolioFlags {
         // AcqRel: the Release pairs with the Acquire in `flags`, and the Acquire pairs with the Release of the last
         // change of the flags.

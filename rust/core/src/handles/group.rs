@@ -62,8 +62,8 @@ impl GroupHandle {
         handles.filter(|handle| handle.group().is_online()).collect()
     }
 
-    /// Returns the removed child groups of this group that are not freed, in the order of their creation, because memory,
-    /// slots, handles or groups below refer to them. Kernel: the dying descendants of `cgroup.stat`.
+    /// Returns the removed child groups of this group that are not freed, in the order of their creation, because
+    /// memory, slots, handles or groups below refer to them. Kernel: the dying descendants of `cgroup.stat`.
     pub fn dying_children(&self) -> Vec<Self> {
         let handles = self.groups().children(self.css).into_iter().filter_map(|css| Self::get(&self.swap, css));
         handles.filter(|handle| !handle.group().is_online()).collect()

@@ -67,8 +67,8 @@ impl Swap {
         })
     }
 
-    /// Turns off each device that no slot in use keeps on, the last device first, and returns the number of devices that
-    /// stay on.
+    /// Turns off each device that no slot in use keeps on, the last device first, and returns the number of devices
+    /// that stay on.
     ///
     /// A device stays on when [`Swap::swapoff_without_hook`] fails for the device. Kernel: `swapoff --all` of
     /// util-linux.

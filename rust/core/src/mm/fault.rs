@@ -103,9 +103,9 @@ impl Mm {
         self.swap.thp_defrag().gfp(vma.options().is_hugepage())
     }
 
-    /// Maps the shared page of zeros for a read, or a folio of zeros for a write. The folio has the largest order whose window lies in the mapping and has no
-    /// entry yet, or a smaller order when a larger folio does not fit in the free memory or in the limits. Kernel:
-    /// `do_anonymous_page`, `alloc_anon_folio`.
+    /// Maps the shared page of zeros for a read, or a folio of zeros for a write. The folio has the largest order
+    /// whose window lies in the mapping and has no entry yet, or a smaller order when a larger folio does not fit in
+    /// the free memory or in the limits. Kernel: `do_anonymous_page`, `alloc_anon_folio`.
     fn do_anonymous_page(&self, vma: &Vma, vpn: Vpn, access: Access, cpu: CpuId) -> Result<()> {
         let mut orders = anon_folio_orders(vma, vpn);
         if access == Access::Read {
@@ -209,9 +209,9 @@ impl Mm {
         self.swap.free_folio_and_swap_cache(&old, cpu)
     }
 
-    /// Frees the slot of a single cached page that only one page table entry maps, so that the entry can become writable
-    /// in place. The caller holds a reference and the lock of the page table. Kernel: the call of `folio_free_swap` in
-    /// `wp_can_reuse_anon_folio`.
+    /// Frees the slot of a single cached page that only one page table entry maps, so that the entry can become
+    /// writable in place. The caller holds a reference and the lock of the page table. Kernel: the call of
+    /// `folio_free_swap` in `wp_can_reuse_anon_folio`.
     fn free_swap_of_reused(&self, folio: Folio<'_>, cpu: CpuId) -> Result<()> {
         // One reference each: of the entry, of the cache, of the caller.
         if folio.order() == Order::ZERO
@@ -436,8 +436,8 @@ impl Mm {
         Ok(Step::Done)
     }
 
-    /// Returns whether the fault frees the slots of a folio that it is about to map. Step IN7 of `docs/steps.md`. Kernel:
-    /// `should_try_to_free_swap`.
+    /// Returns whether the fault frees the slots of a folio that it is about to map. Step IN7 of `docs/steps.md`.
+    /// Kernel: `should_try_to_free_swap`.
     fn should_try_to_free_swap(&self, fault: &SwapFault<'_>, locked: &LockedFolio<'_>, is_new: bool) -> Result<bool> {
         Ok(self.swap.should_free_swap(locked.folio(), fault.entry, is_new, fault.cpu)?
             || fault.vma.options().is_locked
@@ -447,9 +447,9 @@ impl Mm {
 }
 
 /// Makes the entry of a page writable if the page table is the only user of the page's folio: an entry above the page
-/// table with all its pages, any other entry alone. Returns whether the entry is writable. Only a folio outside the swap
-/// cache is reused, because the slots of a cached folio have references or are locked. Kernel: `do_huge_pmd_wp_page`,
-/// `wp_can_reuse_anon_folio`.
+/// table with all its pages, any other entry alone. Returns whether the entry is writable. Only a folio outside the
+/// swap cache is reused, because the slots of a cached folio have references or are locked. Kernel:
+/// `do_huge_pmd_wp_page`, `wp_can_reuse_anon_folio`.
 fn is_reused(table: &mut PageTable, vpn: Vpn, folio: Folio<'_>) -> bool {
     if folio.has(FolioFlags::SWAPCACHE) || folio.refs() != folio.mapcount() + 1 {
         return false;
@@ -474,8 +474,9 @@ fn is_reused(table: &mut PageTable, vpn: Vpn, folio: Folio<'_>) -> bool {
     true
 }
 
-/// Maps the shared page of zeros at an empty page. With `Order::MAX`, which the window around the page takes, the shared
-/// page of zeros fills a whole page table. Kernel: `set_huge_zero_folio`, and `do_anonymous_page` with `ZERO_PAGE`.
+/// Maps the shared page of zeros at an empty page. With `Order::MAX`, which the window around the page takes, the
+/// shared page of zeros fills a whole page table. Kernel: `set_huge_zero_folio`, and `do_anonymous_page` with
+/// `ZERO_PAGE`.
 fn map_zero_page(vma: &Vma, vpn: Vpn, order: Order) {
     let mut table = vma.table(vpn);
     match (table.pmd, order) {
@@ -493,8 +494,8 @@ fn map_zero_page(vma: &Vma, vpn: Vpn, order: Order) {
 }
 
 /// Returns the orders that the first touch of a page may use, up to the highest order that fits. An order fits if the
-/// aligned window around the page lies in the mapping and has no entry. The largest order of all also needs a page table
-/// that was never used. Kernel: `alloc_anon_folio`, up to the allocation.
+/// aligned window around the page lies in the mapping and has no entry. The largest order of all also needs a page
+/// table that was never used. Kernel: `alloc_anon_folio`, up to the allocation.
 fn anon_folio_orders(vma: &Vma, vpn: Vpn) -> Orders {
     let mut orders = vma.options().first_touch_orders();
     let table = vma.table(vpn);

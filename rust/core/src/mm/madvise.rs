@@ -89,8 +89,8 @@ impl Mm {
         if vma.options().is_locked { Err(SwapError::MappingLocked(vpn.0)) } else { Ok(vma) }
     }
 
-    /// Continues the pageout of an unmapped page that is still in the swap cache, because the write of the page failed. A
-    /// page that was read ahead, or for another task, stays.
+    /// Continues the pageout of an unmapped page that is still in the swap cache, because the write of the page
+    /// failed. A page that was read ahead, or for another task, stays.
     ///
     /// Kernel: the page is on an inactive list, and reclaim continues the pageout of the page; differs: the call
     /// itself repeats a failed write, so that the caller gets the error or the page is out.

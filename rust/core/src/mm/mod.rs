@@ -1,6 +1,6 @@
 //! Address spaces: page tables whose entries are pages, slots or nothing. This file has mmap, fork, zap, reads and
-//! writes. `fault` has page faults, `madvise` has the pageout of a range, `unuse` has the walk of a swapoff, and `shmem`
-//! has files in memory.
+//! writes. `fault` has page faults, `madvise` has the pageout of a range, `unuse` has the walk of a swapoff, and
+//! `shmem` has files in memory.
 //!
 //! A thread takes locks in the order folio lock, page table lock, local lock of a CPU. A thread takes a reference to
 //! a mapped folio under the page table lock. The lock keeps the folio alive, because the page table entry holds a
@@ -70,9 +70,8 @@ impl Mm {
     /// Moves the task to another group. The task's next pages are charged to the new group. The charges of pages and
     /// slots that the task already has stay with the old group.
     ///
-    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed; `Killed` (ESRCH). Locks:
-    /// the tree lock.
-    /// Kernel: a write of `cgroup.procs`, on v1 without `memory.move_charge_at_immigrate`.
+    /// Errors, with the task in its old group: `Cgroup` (ENODEV) when the new group is removed; `Killed` (ESRCH).
+    /// Locks: the tree lock. Kernel: a write of `cgroup.procs`, on v1 without `memory.move_charge_at_immigrate`.
     pub fn enter_group(&self, css: CssId) -> Result<()> {
         self.check_alive()?;
         if let Some(groups) = self.swap.memcg() {

@@ -42,9 +42,9 @@ impl Mm {
         Ok(())
     }
 
-    /// Ends the task with the most pages in the group whose limit refused a charge and in the groups below it, and every
-    /// other task of the highest group with `memory.oom.group` between. Ends no task if the limit has room again.
-    /// Returns false if no task has a page, or if `memory.oom_control` forbids the kill.
+    /// Ends the task with the most pages in the group whose limit refused a charge and in the groups below it, and
+    /// every other task of the highest group with `memory.oom.group` between. Ends no task if the limit has room
+    /// again. Returns false if no task has a page, or if `memory.oom_control` forbids the kill.
     ///
     /// Errors: `BadCpu` (EINVAL). Locks: `oom_lock`; the caller holds no lock. Kernel: `mem_cgroup_out_of_memory`,
     /// `select_bad_process`, `oom_kill_process`.

@@ -65,9 +65,10 @@ impl Swap {
             return Some(Payer { group: owner, keeps_owner: false });
         }
         let options = groups.options();
-        // The owner of the slots is removed, so the hook or a rule chooses the payer (the group that is charged for the
-        // folio). The answer of the hook overrides the rule in the owner's policy table, and the rule in the policy table
-        // overrides the switch `dead_swapin`. A rule that the owner store (`OwnerStore`) cannot implement is skipped.
+        // The owner of the slots is removed, so the hook or a rule chooses the payer (the group that is charged for
+        // the folio). The answer of the hook overrides the rule in the owner's policy table, and the rule in the
+        // policy table overrides the switch `dead_swapin`. A rule that the owner store (`OwnerStore`) cannot
+        // implement is skipped.
         let can_keep = |rule: &DeadSwapin| options.check_dead_owner(*rule).is_ok();
         let answer = self.policies.get().and_then(|policy| policy.on_dead_owner(owner.css(), faulting.css(), nr_pages));
         let by_hook = match answer {

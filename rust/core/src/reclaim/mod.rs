@@ -155,7 +155,8 @@ impl Swap {
             reclaim.drop_priority(groups);
             reclaim.target.snapshot_refaults();
             let now = &mut reclaim.now;
-            // Without progress, folios under writeback become clean before reclaim gives up. Kernel: `reclaim_throttle`.
+            // Without progress, folios under writeback become clean before reclaim gives up. Kernel:
+            // `reclaim_throttle`.
             let gives_up =
                 |now: &mut Progress| Ok(!now.try_harder() && self.complete_writeback(SWAP_CLUSTER_MAX, sc.cpu)? == 0);
             if now.nr_reclaimed > 0 || gives_up(now)? {

@@ -35,8 +35,8 @@ pub(crate) fn set_active(locked: &LockedFolio<'_>, is_active: bool) {
     }
 }
 
-/// Makes the page table entries of a split folio name the single pages `parts`. The shared page of zeros takes the place
-/// of a page of zeros outside the swap cache, which loses all its mappings. Kernel: `remap_page` with
+/// Makes the page table entries of a split folio name the single pages `parts`. The shared page of zeros takes the
+/// place of a page of zeros outside the swap cache, which loses all its mappings. Kernel: `remap_page` with
 /// `try_to_map_unused_to_zeropage`.
 fn map_parts(parts: &[FolioRef<'_>], entries: &mut [(u32, &mut Pte)]) {
     let is_unused = |part: &FolioRef<'_>| {
@@ -130,8 +130,8 @@ impl Swap {
 
     /// Writes a locked, cached, unmapped folio out if the folio is dirty, and removes the folio from memory. Only the
     /// cache and the caller hold references to the folio. `level` is the group for which the eviction is recorded.
-    /// Steps OUT5 to OUT8 of `docs/steps.md`. Returns the held folio lock if the folio stays in memory. Without an error
-    /// such a folio is under writeback, because its write is queued.
+    /// Steps OUT5 to OUT8 of `docs/steps.md`. Returns the held folio lock if the folio stays in memory. Without an
+    /// error such a folio is under writeback, because its write is queued.
     ///
     /// Errors: `Io`; `DataInUse` (EBUSY). After an `Io` error the folio is dirty, cached and resident.
     pub(crate) fn pageout<'f>(
@@ -157,7 +157,8 @@ impl Swap {
             locked = again;
             match result {
                 Ok(Writeout::Zero | Writeout::Zswap | Writeout::Written) => {}
-                // The end of the write moves the folio to the tail of its list, because the folio keeps the flag RECLAIM.
+                // The end of the write moves the folio to the tail of its list, because the folio keeps the flag
+                // RECLAIM.
                 Ok(Writeout::Queued) => return (Some(locked), Ok(())),
                 Ok(Writeout::Freed) => return (Some(locked), Err(SwapError::NotCached)),
                 Err(error) => return (Some(locked), Err(error)),

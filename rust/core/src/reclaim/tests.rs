@@ -40,8 +40,8 @@ fn ghost_machine(visibility: Visibility) -> Machine {
 }
 
 impl Machine {
-    /// Maps a new folio at a page; no page of the folio is a page of zeros. The page table entries are not young, because
-    /// no access touches the page.
+    /// Maps a new folio at a page; no page of the folio is a page of zeros. The page table entries are not young,
+    /// because no access touches the page.
     fn map(&self, page: u64, order: u8) -> Folio<'_> {
         let order = Order::new(order).expect("an order");
         let bytes = vec![1; order.nr_pages() as usize * PAGE_SIZE];

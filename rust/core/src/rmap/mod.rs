@@ -62,8 +62,8 @@ impl VmaOptions {
         self.is_hugepage.unwrap_or_else(|| self.first_touch_orders().highest() != Order::ZERO)
     }
 
-    /// Returns the orders of folios that a first touch may use: `anon_orders`; without these, `anon_order` and the smaller ones of `orders` if
-    /// `orders` has `anon_order`, and otherwise every order up to `anon_order`.
+    /// Returns the orders of folios that a first touch may use: `anon_orders`; without these, `anon_order` and the
+    /// smaller ones of `orders` if `orders` has `anon_order`, and otherwise every order up to `anon_order`.
     pub(crate) fn first_touch_orders(&self) -> Orders {
         if !self.anon_orders.is_empty() {
             return self.anon_orders;

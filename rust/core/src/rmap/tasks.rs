@@ -13,7 +13,8 @@ use crate::base::types::CssId;
 pub(crate) struct Task {
     number: u64,
     home: Arc<Tasks>,
-    /// The number of the task's group, a [`CssId`]. A task that has ended is in no group, and the number is that of root.
+    /// The number of the task's group, a [`CssId`]. A task that has ended is in no group, and the number is that of
+    /// root.
     css: AtomicU32,
     /// The task has ended: the OOM killer or the end of the address space has freed the task's pages.
     is_ended: AtomicBool,

@@ -178,8 +178,8 @@ impl Swap {
 
     /// Frees the slots of a locked folio that a fault maps. With the word `unshared` of the switch `sync_swapin`, a
     /// folio that this fault has read (`is_new`) also leaves the cache if some of its slots have references of other
-    /// page table entries, which then swap these pages in for themselves. These slots get the shadow `shadow`. Kernel: `folio_free_swap`; for `unshared` the
-    /// swap-in that bypasses the swap cache.
+    /// page table entries, which then swap these pages in for themselves. These slots get the shadow `shadow`.
+    /// Kernel: `folio_free_swap`; for `unshared` the swap-in that bypasses the swap cache.
     pub(crate) fn give_up_slots(
         &self,
         locked: &LockedFolio<'_>,

@@ -71,8 +71,9 @@ fn pages_in_use_survive_a_stream_and_generations_scan_it_once() {
             process.touch(0..HOT);
         }
         assert_eq!(process.space.nr_present(0..HOT), HOT, "{rule}: hot pages in memory");
-        // Each hot page is swapped out once, because all hot pages are new when memory runs out for the first time. With
-        // the classic rule a hot page may go out a second time, because the scan of the active list clears accessed bits.
+        // Each hot page is swapped out once, because all hot pages are new when memory runs out for the first time.
+        // With the classic rule a hot page may go out a second time, because the scan of the active list clears
+        // accessed bits.
         let most_faults = if rule == "mglru" { HOT } else { 2 * HOT };
         assert!((HOT..=most_faults).contains(&process.major_faults()), "{rule}: {} faults", process.major_faults());
         let scanned = stat(&process.swap, "pgscan");
