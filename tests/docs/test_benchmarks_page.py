@@ -20,12 +20,18 @@ def test_the_replay_of_the_compiler_has_the_counters_of_the_table(
 ) -> None:
     monkeypatch.chdir(ROOT)
     (command,) = (block.code for block in blocks(PAGE, "sh") if "cc1-small" in block.code)
-    sweep = json_of(capsys, *shlex.split(command)[1:])
-    row = re.compile(r"^\| (\d+) MiB \| [^|]+ \| ([\d,]+) \| [^|]+ \| ([\d,]+) \|$", re.MULTILINE)
-    shown = [tuple(int(cell.replace(",", "")) for cell in cells) for cells in row.findall(PAGE.read_text())]
+    exact, flushed = (
+        json_of(capsys, *shlex.split(command)[1:], "--switch", f"memcg_stat={word}")["runs"]
+        for word in ("exact", "flushed")
+    )
+    number = r"([\d,]+)"
+    sides = rf" \| [^|]+ \| {number} \| {number}"
+    row = re.compile(rf"^\| (\d+) MiB{sides}{sides} \|$", re.MULTILINE)
+    shown = [[int(cell.replace(",", "")) for cell in cells] for cells in row.findall(PAGE.read_text())]
+    counters = [(one["counters"], other["counters"]) for one, other in zip(exact, flushed, strict=True)]
     runs = [
-        (run["memory_max"] >> 20, run["counters"]["pswpin"], run["counters"]["pswpout"])
-        for run in sweep["runs"]
+        [run["memory_max"] >> 20, *(side[name] for name in ("pswpin", "pswpout") for side in both)]
+        for run, both in zip(exact, counters, strict=True)
     ]
     assert len(runs) == 4
     assert shown == runs
